@@ -13,7 +13,12 @@
 
 pub mod addr;
 pub mod config;
+pub mod csum;
+pub mod flow;
+pub mod hdr;
 pub mod layout;
+pub mod lb;
+pub mod mac;
 pub mod maps;
 pub mod verdict;
 

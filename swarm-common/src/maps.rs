@@ -88,7 +88,7 @@ pub mod capacity {
     /// Entries of `local_addresses`.
     pub const LOCAL_ADDRESSES: usize = 1_024;
     /// Entries of `conntrack`: four times what is expected, because an LRU map evicts before it is full.
-    pub const CONNTRACK: usize = 262_144;
+    pub const CONNTRACK: usize = 65_536;
     /// Entries of `host_flows`.
     pub const HOST_FLOWS: usize = 16_384;
     /// Entries of `service_stats`.
@@ -387,7 +387,7 @@ pub struct FlowValue {
     pub node: Addr,
     /// Key of `service_stats`; 0 for masqueraded flows.
     pub service: u32,
-    /// When a packet last matched, seconds of the monotonic boot clock.
+    /// When a packet last matched, seconds of the monotonic clock.
     pub seen_s: u32,
 }
 
@@ -480,7 +480,7 @@ pub struct Counter {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Event {
-    /// Nanoseconds of the monotonic boot clock.
+    /// Nanoseconds of the monotonic clock.
     pub time_ns: u64,
     /// [`crate::verdict::Program`] as number.
     pub program: u32,

@@ -1,0 +1,113 @@
+//! What a task sends (and the node itself, through `swhost1`).
+//!
+//! - ARP: answered for every address that exists in the network;
+//! - the source must be an address of the sender;
+//! - to the gateway: ping is answered, hairpinned replies go back;
+//! - to a virtual address: backend chosen, remembered, translated;
+//! - to an endpoint: delivered here or wrapped to its node; a reply is translated back first;
+//! - anything else: a published port's reply goes back to its client, the rest is masqueraded.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use swarm_common::hdr::{EthHdr, eth, icmp, ipv4};
+use swarm_common::maps::{
+    ENDPOINT_HOST, EndpointKey, InterfaceKey, InterfaceValue, ServiceKey, SourceKey,
+};
+use swarm_common::verdict::{DropReason, Program, Verdict};
+
+use crate::packet::Packet;
+use crate::parse::{self, Parsed};
+use crate::{arp, count, deliver, echo, maps, masquerade, published, vip};
+
+#[classifier]
+fn tc_task_ingress(context: TcContext) -> i32 {
+    let packet = Packet::new(context.skb.skb);
+    let length = packet.len();
+    count::finish(packet, Program::TaskIngress, length, handle(packet))
+}
+
+#[inline(always)]
+fn handle(packet: Packet) -> Result<Verdict, DropReason> {
+    let ifindex = packet.ifindex();
+    let interface =
+        maps::interface(&InterfaceKey { ifindex }).ok_or(DropReason::UnknownInterface)?;
+    let header: EthHdr = packet.load(0)?;
+    if header.ether_type_be == eth::ARP_BE {
+        return arp::answer(packet, interface);
+    }
+    if header.ether_type_be != eth::IPV4_BE {
+        return Err(DropReason::Protocol);
+    }
+    let mut parsed = parse::ipv4(packet)?;
+    let source_vni = check_source(&parsed, ifindex, interface)?;
+    if ipv4::is_multicast(parsed.tuple.dst.v4_octets()) {
+        return Err(DropReason::Multicast);
+    }
+    route(packet, &mut parsed, interface, source_vni)
+}
+
+/// The network the source address belongs to.
+#[inline(always)]
+fn check_source(
+    parsed: &Parsed,
+    ifindex: u32,
+    interface: &InterfaceValue,
+) -> Result<u32, DropReason> {
+    let addr = parsed.tuple.src;
+    if addr == interface.addr {
+        return Ok(interface.vni);
+    }
+    maps::source(&SourceKey { ifindex, addr })
+        .map(|source| source.vni)
+        .ok_or(DropReason::SourceSpoofed)
+}
+
+#[inline(always)]
+fn route(
+    packet: Packet,
+    parsed: &mut Parsed,
+    interface: &InterfaceValue,
+    source_vni: u32,
+) -> Result<Verdict, DropReason> {
+    let (vni, addr) = (interface.vni, parsed.tuple.dst);
+    if let Some(endpoint) = maps::endpoint(&EndpointKey { vni, addr }) {
+        if !endpoint.node.is_none() {
+            deliver::remote(packet, parsed, vni, endpoint.node, endpoint.mac)?;
+            return Ok(Verdict::Encapsulate);
+        }
+        let is_reply = vip::translate_reply(packet, parsed, vni)?;
+        deliver::local(packet, parsed, endpoint)?;
+        return Ok(if is_reply {
+            Verdict::VipReply
+        } else {
+            Verdict::DeliverLocal
+        });
+    }
+    let key = ServiceKey {
+        vni,
+        addr,
+        port_be: 0,
+        proto: 0,
+        pad: 0,
+    };
+    if let Some(service) = maps::service(&key) {
+        return vip::to_backend(packet, parsed, interface, service);
+    }
+    if addr == interface.gateway {
+        if parsed.icmp_kind == icmp::ECHO_REQUEST && !parsed.fragment {
+            return echo::answer(packet, parsed, interface);
+        }
+        return vip::hairpin_reply(packet, parsed, interface);
+    }
+    let difference = addr.to_be32() ^ interface.addr.to_be32();
+    if difference & interface.netmask_be == 0 {
+        return Err(DropReason::NoEndpoint);
+    }
+    if let Some(outcome) = published::reply(packet, parsed, vni) {
+        return outcome;
+    }
+    if interface.flags & ENDPOINT_HOST != 0 {
+        return Err(DropReason::NoEndpoint);
+    }
+    masquerade::outgoing(packet, parsed, source_vni)
+}

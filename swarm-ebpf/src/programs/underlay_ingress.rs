@@ -1,0 +1,111 @@
+//! What arrives from the underlay.
+//!
+//! - VXLAN to this node's data path address: from peers only; unwrapped and delivered, replies translated back
+//!   to their virtual address; forwarded and returned packets of published ports by their reserved network;
+//! - to one of this node's addresses: answers to masqueraded flows, then published ports;
+//! - everything else is not ours and passes.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use swarm_common::Addr;
+use swarm_common::hdr::{ENCAP_LEN, EthHdr, VxlanHdr, eth, ipv4, udp};
+use swarm_common::maps::{
+    EndpointKey, INGRESS_FORWARD_VNI, INGRESS_RETURN_VNI, LocalAddressKey, PeerKey,
+};
+use swarm_common::verdict::{DropReason, Program, Verdict};
+
+use crate::packet::Packet;
+use crate::parse::{self, L4, Parsed};
+use crate::{config, count, deliver, maps, masquerade, published, vip};
+
+#[classifier]
+fn tc_underlay_ingress(context: TcContext) -> i32 {
+    let packet = Packet::new(context.skb.skb);
+    let length = packet.len();
+    count::finish(packet, Program::UnderlayIngress, length, handle(packet))
+}
+
+#[inline(always)]
+fn handle(packet: Packet) -> Result<Verdict, DropReason> {
+    let Ok(header) = packet.load::<EthHdr>(0) else {
+        return Ok(Verdict::Pass);
+    };
+    if header.ether_type_be != eth::IPV4_BE {
+        return Ok(Verdict::Pass);
+    }
+    let Ok(mut parsed) = parse::ipv4(packet) else {
+        return Ok(Verdict::Pass);
+    };
+    let tuple = &parsed.tuple;
+    if tuple.proto == ipv4::UDP
+        && tuple.dport_be == config::data_path_port_be()
+        && tuple.dst == config::node_addr()
+        && !parsed.fragment
+    {
+        return unwrap(packet, &mut parsed);
+    }
+    let addr = tuple.dst;
+    if maps::local_address(&LocalAddressKey { addr }).is_none() {
+        return Ok(Verdict::Pass);
+    }
+    if let Some(outcome) = masquerade::incoming(packet, &mut parsed) {
+        return outcome;
+    }
+    match published::lookup(parsed.tuple.proto, parsed.tuple.dport_be) {
+        Some(published) => published::from_client(packet, &mut parsed, published),
+        None => Ok(Verdict::Pass),
+    }
+}
+
+#[inline(always)]
+fn unwrap(packet: Packet, parsed: &mut Parsed) -> Result<Verdict, DropReason> {
+    let node = parsed.tuple.src;
+    if maps::peer(&PeerKey { node }).is_none() {
+        return Err(DropReason::UnknownPeer);
+    }
+    let vxlan: VxlanHdr = packet.load(L4 + udp::LEN)?;
+    let vni = vxlan.vni().ok_or(DropReason::UnknownVni)?;
+    let inner: EthHdr = packet.load(ENCAP_LEN)?;
+    if inner.ether_type_be != eth::IPV4_BE {
+        return Err(DropReason::Protocol);
+    }
+    if vni != INGRESS_FORWARD_VNI && vni != INGRESS_RETURN_VNI {
+        check_destination(packet, vni)?;
+    }
+    packet.shrink_after_decapsulation()?;
+    *parsed = parse::ipv4(packet)?;
+    if vni == INGRESS_FORWARD_VNI {
+        return published::forwarded(packet, parsed, inner.dst, node);
+    }
+    if vni == INGRESS_RETURN_VNI {
+        return published::returned(parsed);
+    }
+    to_endpoint(packet, parsed, vni)
+}
+
+/// The inner destination must be an endpoint of this node in that network: checked while the packet is
+/// whole, so that a drop leaves evidence.
+#[inline(always)]
+fn check_destination(packet: Packet, vni: u32) -> Result<(), DropReason> {
+    let octets: [u8; 4] = packet.load(eth::LEN + ENCAP_LEN + ipv4::DST_OFFSET)?;
+    let addr = Addr::v4(octets);
+    let endpoint = maps::endpoint(&EndpointKey { vni, addr }).ok_or(DropReason::UnknownVni)?;
+    if endpoint.node.is_none() {
+        Ok(())
+    } else {
+        Err(DropReason::NotLocal)
+    }
+}
+
+#[inline(always)]
+fn to_endpoint(packet: Packet, parsed: &mut Parsed, vni: u32) -> Result<Verdict, DropReason> {
+    let addr = parsed.tuple.dst;
+    let endpoint = maps::endpoint(&EndpointKey { vni, addr }).ok_or(DropReason::UnknownVni)?;
+    let is_reply = vip::translate_reply(packet, parsed, vni)?;
+    deliver::local(packet, parsed, endpoint)?;
+    Ok(if is_reply {
+        Verdict::VipReply
+    } else {
+        Verdict::DeliverLocal
+    })
+}
