@@ -1,0 +1,159 @@
+//! Mounts inside a container.
+
+use serde::{Deserialize, Serialize};
+use swarm_core::model::{self, Labels, MountKind};
+
+use crate::{Refusal, json::is_default};
+
+/// A mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Mount {
+    /// `bind`, `volume` or `tmpfs`.
+    #[serde(rename = "Type", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Path of the host or name of the volume.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// Path in the container.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub target: String,
+    /// Read-only.
+    #[serde(skip_serializing_if = "is_default")]
+    pub read_only: bool,
+    /// Options of a bind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_options: Option<BindOptions>,
+    /// Options of a volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_options: Option<VolumeOptions>,
+    /// Options of memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tmpfs_options: Option<TmpfsOptions>,
+}
+
+/// Options of a bind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct BindOptions {
+    /// `rprivate`, `rshared`, ...
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub propagation: String,
+}
+
+/// Options of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct VolumeOptions {
+    /// Do not copy the image's content.
+    #[serde(skip_serializing_if = "is_default")]
+    pub no_copy: bool,
+    /// Labels of a new volume.
+    #[serde(skip_serializing_if = "is_default")]
+    pub labels: Labels,
+}
+
+/// Options of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct TmpfsOptions {
+    /// Limit in bytes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub size_bytes: i64,
+    /// Permission bits.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mode: u32,
+}
+
+impl Mount {
+    pub(crate) fn into_core(self) -> Result<model::Mount, Refusal> {
+        let kind = match self.kind.to_ascii_lowercase().as_str() {
+            "bind" => MountKind::Bind {
+                source: self.source,
+                propagation: self.bind_options.unwrap_or_default().propagation,
+            },
+            // Docker takes a mount without a type for a bind in old clients and a volume in new ones; ask.
+            "volume" => {
+                let options = self.volume_options.unwrap_or_default();
+                MountKind::Volume {
+                    source: self.source,
+                    no_copy: options.no_copy,
+                    labels: options.labels,
+                }
+            }
+            "tmpfs" => {
+                let options = self.tmpfs_options.unwrap_or_default();
+                MountKind::Tmpfs {
+                    size_bytes: u64::try_from(options.size_bytes).map_err(|_| {
+                        Refusal::InvalidMount {
+                            reason: format!("invalid tmpfs size {}", options.size_bytes),
+                        }
+                    })?,
+                    mode: options.mode,
+                }
+            }
+            "npipe" | "cluster" | "image" => {
+                return Err(Refusal::unsupported(format!(
+                    "ContainerSpec.Mounts.Type \"{}\"",
+                    self.kind
+                )));
+            }
+            _ => {
+                return Err(Refusal::Enumeration {
+                    kind: "MountType",
+                    value: self.kind,
+                });
+            }
+        };
+        Ok(model::Mount {
+            target: self.target,
+            read_only: self.read_only,
+            kind,
+        })
+    }
+
+    pub(crate) fn from_core(mount: &model::Mount) -> Self {
+        let base = Self {
+            target: mount.target.clone(),
+            read_only: mount.read_only,
+            ..Self::default()
+        };
+        match &mount.kind {
+            MountKind::Bind {
+                source,
+                propagation,
+            } => Self {
+                kind: String::from("bind"),
+                source: source.clone(),
+                bind_options: Some(BindOptions {
+                    propagation: propagation.clone(),
+                })
+                .filter(|options| *options != BindOptions::default()),
+                ..base
+            },
+            MountKind::Volume {
+                source,
+                no_copy,
+                labels,
+            } => Self {
+                kind: String::from("volume"),
+                source: source.clone(),
+                volume_options: Some(VolumeOptions {
+                    no_copy: *no_copy,
+                    labels: labels.clone(),
+                })
+                .filter(|options| *options != VolumeOptions::default()),
+                ..base
+            },
+            MountKind::Tmpfs { size_bytes, mode } => Self {
+                kind: String::from("tmpfs"),
+                tmpfs_options: Some(TmpfsOptions {
+                    size_bytes: i64::try_from(*size_bytes).unwrap_or(i64::MAX),
+                    mode: *mode,
+                })
+                .filter(|options| *options != TmpfsOptions::default()),
+                ..base
+            },
+        }
+    }
+}

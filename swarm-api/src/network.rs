@@ -1,0 +1,586 @@
+//! Networks: the creation request, the swarm-wide and node-local entries of `/networks`, and the form inside tasks.
+
+use core::net::Ipv4Addr;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use swarm_core::{
+    model::{self, Annotations, Labels, Subnet},
+    time::Timestamp,
+};
+
+use crate::{
+    Refusal,
+    container::Container,
+    json::{self, is_default, rfc3339},
+    service::Version,
+    unsupported,
+};
+
+/// Option under which Docker shows an overlay network's VNI.
+const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
+
+/// Request to create a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkCreate {
+    /// Name.
+    pub name: String,
+    /// Driver; left out means `bridge` in Docker and `overlay` here, the only one.
+    pub driver: String,
+    /// `swarm`, or left out.
+    pub scope: String,
+    /// Wanted subnets.
+    #[serde(rename = "IPAM")]
+    pub ipam: Ipam,
+    /// No route to the outside.
+    pub internal: bool,
+    /// Containers outside services may attach.
+    pub attachable: bool,
+    /// The routing mesh's network.
+    pub ingress: bool,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// Address management.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Ipam {
+    /// `default`.
+    pub driver: String,
+    /// Options; `null` if there are none.
+    pub options: Option<BTreeMap<String, String>>,
+    /// Subnets; `null` if there are none.
+    pub config: Option<Vec<IpamConfig>>,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct IpamConfig {
+    /// CIDR.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subnet: String,
+    /// Address.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub gateway: String,
+}
+
+/// Answer to a creation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct NetworkCreated {
+    /// The new network.
+    pub id: String,
+    /// Printed by clients.
+    pub warning: String,
+}
+
+impl NetworkCreate {
+    /// Reads a request and refuses what cannot be honoured.
+    pub fn from_json(body: &[u8]) -> Result<Self, Refusal> {
+        let value = json::parse_value(body)?;
+        unsupported::check_network(&value)?;
+        let request: Self = json::decode(value)?;
+        if request.scope == "local" {
+            return Err(Refusal::NetworkScope);
+        }
+        Ok(request)
+    }
+
+    /// The core specification.
+    pub fn into_core(self) -> Result<model::NetworkSpec, Refusal> {
+        let configs = self.ipam.config.unwrap_or_default();
+        Ok(model::NetworkSpec {
+            annotations: Annotations {
+                name: self.name,
+                labels: self.labels,
+            },
+            driver: String::from("overlay"),
+            options: BTreeMap::new(),
+            internal: self.internal,
+            attachable: self.attachable,
+            ingress: self.ingress,
+            ipam: configs
+                .into_iter()
+                .map(IpamConfig::into_core)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl IpamConfig {
+    fn into_core(self) -> Result<model::IpamConfig, Refusal> {
+        let gateway = if self.gateway.is_empty() {
+            None
+        } else {
+            let gateway = self.gateway.parse::<Ipv4Addr>();
+            Some(gateway.map_err(|_| Refusal::Subnet { text: self.gateway })?)
+        };
+        Ok(model::IpamConfig {
+            subnet: parse_subnet(&self.subnet)?,
+            gateway,
+        })
+    }
+}
+
+/// Reads an IPv4 subnet in CIDR form; host bits are cleared, as Docker clears them.
+pub fn parse_subnet(text: &str) -> Result<Subnet, Refusal> {
+    let refusal = || Refusal::Subnet {
+        text: text.to_owned(),
+    };
+    let (address, prefix_len) = text.split_once('/').ok_or_else(refusal)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| refusal())?;
+    let prefix_len: u8 = prefix_len.parse().map_err(|_| refusal())?;
+    let host_bits = 32_u32
+        .checked_sub(u32::from(prefix_len))
+        .ok_or_else(refusal)?;
+    let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+    Ok(Subnet {
+        address: Ipv4Addr::from_bits(address.to_bits() & mask),
+        prefix_len,
+    })
+}
+
+/// A subnet in CIDR form.
+pub fn format_subnet(subnet: Subnet) -> String {
+    format!("{}/{}", subnet.address, subnet.prefix_len)
+}
+
+/// An entry of `/networks`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkResource {
+    /// Name.
+    pub name: String,
+    /// Identifier: 25 characters for swarm networks, 64 hex digits for local ones.
+    pub id: String,
+    /// First write.
+    pub created: String,
+    /// `swarm` or `local`.
+    pub scope: String,
+    /// Driver.
+    pub driver: String,
+    /// Always true.
+    #[serde(rename = "EnableIPv4")]
+    pub enable_ipv4: bool,
+    /// Always false.
+    #[serde(rename = "EnableIPv6")]
+    pub enable_ipv6: bool,
+    /// Subnets.
+    #[serde(rename = "IPAM")]
+    pub ipam: Ipam,
+    /// No route to the outside.
+    pub internal: bool,
+    /// Containers outside services may attach.
+    pub attachable: bool,
+    /// The routing mesh's network.
+    pub ingress: bool,
+    /// Configuration-only networks do not exist here.
+    pub config_from: ConfigReference,
+    /// Always false.
+    pub config_only: bool,
+    /// Containers of this node on it by identifier; `null` for a swarm network without any.
+    pub containers: Option<BTreeMap<String, NetworkContainer>>,
+    /// Driver options and the VNI.
+    pub options: Option<BTreeMap<String, String>>,
+    /// Labels; `null` for a swarm network without any.
+    pub labels: Option<Labels>,
+    /// Nodes with tasks on it, on request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<NetworkPeer>,
+    /// Services on it by name, on request.
+    #[serde(skip_serializing_if = "is_default")]
+    pub services: BTreeMap<String, NetworkService>,
+}
+
+/// The network a configuration comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ConfigReference {
+    /// Always empty.
+    pub network: String,
+}
+
+/// A container of this node on a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkContainer {
+    /// Its name.
+    pub name: String,
+    /// Identifier of its attachment.
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    /// MAC address.
+    pub mac_address: String,
+    /// `address/prefix`.
+    #[serde(rename = "IPv4Address")]
+    pub ipv4_address: String,
+    /// Always empty.
+    #[serde(rename = "IPv6Address")]
+    pub ipv6_address: String,
+}
+
+/// A node with tasks on a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkPeer {
+    /// Short node identifier.
+    pub name: String,
+    /// Underlay address.
+    #[serde(rename = "IP")]
+    pub ip: String,
+}
+
+/// A service on a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkService {
+    /// Virtual IP there.
+    #[serde(rename = "VIP")]
+    pub vip: String,
+    /// Published ports in Docker's text form.
+    pub ports: Vec<String>,
+    /// Docker's load balancer number; none here.
+    #[serde(rename = "LocalLBIndex")]
+    pub local_lb_index: i64,
+    /// Its tasks there.
+    pub tasks: Vec<NetworkTask>,
+}
+
+/// A task on a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkTask {
+    /// Full name.
+    pub name: String,
+    /// Identifier of its attachment.
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    /// Address.
+    #[serde(rename = "EndpointIP")]
+    pub endpoint_ip: String,
+    /// `Host IP`: the node's address.
+    pub info: BTreeMap<String, String>,
+}
+
+/// A network of this node alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalNetwork {
+    /// Identifier: 64 hex digits.
+    pub id: String,
+    /// `bridge`, `host` or `none`.
+    pub name: String,
+    /// `bridge`, `host` or `null`.
+    pub driver: String,
+    /// Subnet and gateway, if it has any.
+    pub subnet: Option<(Subnet, Ipv4Addr)>,
+    /// When the agent made it.
+    pub created_at: Timestamp,
+    /// Driver options.
+    pub options: BTreeMap<String, String>,
+}
+
+impl NetworkResource {
+    /// A swarm network; `containers` are this node's.
+    pub fn from_core(network: &model::Network, containers: &[Container]) -> Self {
+        let allocation = network.allocation.as_ref();
+        let mut options = network.spec.options.clone();
+        if let Some(allocation) = allocation {
+            options.insert(VNI_OPTION.to_owned(), allocation.vni.to_string());
+        }
+        let attached = attached(network.id.as_str(), containers);
+        Self {
+            name: network.spec.annotations.name.clone(),
+            id: network.id.to_string(),
+            created: rfc3339(network.meta.created_at),
+            scope: String::from("swarm"),
+            // Docker shows no driver until the network is allocated.
+            driver: allocation.map_or_else(String::new, |_| network.spec.driver.clone()),
+            enable_ipv4: true,
+            ipam: Ipam {
+                driver: String::from("default"),
+                options: None,
+                config: allocation.map(|allocation| {
+                    vec![IpamConfig {
+                        subnet: format_subnet(allocation.subnet),
+                        gateway: allocation.gateway.to_string(),
+                    }]
+                }),
+            },
+            internal: network.spec.internal,
+            attachable: network.spec.attachable,
+            ingress: network.spec.ingress,
+            containers: Some(attached).filter(|attached| !attached.is_empty()),
+            options: Some(options).filter(|options| !options.is_empty()),
+            labels: Some(network.spec.annotations.labels.clone())
+                .filter(|labels| !labels.is_empty()),
+            ..Self::default()
+        }
+    }
+
+    /// A network of this node.
+    pub fn from_local(network: &LocalNetwork, containers: &[Container]) -> Self {
+        Self {
+            name: network.name.clone(),
+            id: network.id.clone(),
+            created: rfc3339(network.created_at),
+            scope: String::from("local"),
+            driver: network.driver.clone(),
+            enable_ipv4: true,
+            ipam: Ipam {
+                driver: String::from("default"),
+                options: None,
+                config: network.subnet.map(|(subnet, gateway)| {
+                    vec![IpamConfig {
+                        subnet: format_subnet(subnet),
+                        gateway: gateway.to_string(),
+                    }]
+                }),
+            },
+            containers: Some(attached(&network.id, containers)),
+            options: Some(network.options.clone()),
+            labels: Some(Labels::new()),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the services and peers of a verbose inspection.
+    pub fn describe_use(
+        &mut self,
+        services: &[model::Service],
+        tasks: &[model::Task],
+        nodes: &[model::Node],
+    ) {
+        let underlay = |node: &swarm_core::id::NodeId| {
+            let node = nodes.iter().find(|candidate| candidate.id == *node)?;
+            let address = node.status.data_path_addr.or(node.status.addr)?;
+            Some(address.to_string())
+        };
+        for service in services {
+            let on_network =
+                |attachment: &&model::Attachment| attachment.network.as_str() == self.id;
+            let vip = service
+                .endpoint
+                .iter()
+                .flat_map(|endpoint| &endpoint.virtual_ips)
+                .find(on_network)
+                .map(|attachment| attachment.address.to_string());
+            let mut entry = NetworkService {
+                vip: vip.clone().unwrap_or_default(),
+                ..NetworkService::default()
+            };
+            let live = tasks.iter().filter(|task| {
+                task.service == service.id && task.status.state == model::TaskState::Running
+            });
+            for task in live {
+                let Some(attachment) = task.attachments.iter().find(on_network) else {
+                    continue;
+                };
+                let host = underlay(&task.node).unwrap_or_default();
+                let peer = NetworkPeer {
+                    name: task.node.short().to_owned(),
+                    ip: host.clone(),
+                };
+                if !self.peers.contains(&peer) {
+                    self.peers.push(peer);
+                }
+                entry.tasks.push(NetworkTask {
+                    name: crate::task::task_name(task),
+                    endpoint_id: String::new(),
+                    endpoint_ip: attachment.address.to_string(),
+                    info: BTreeMap::from([(String::from("Host IP"), host)]),
+                });
+            }
+            if vip.is_some() || !entry.tasks.is_empty() {
+                self.services
+                    .insert(service.spec.annotations.name.clone(), entry);
+            }
+        }
+    }
+}
+
+/// The containers on a network.
+fn attached(network: &str, containers: &[Container]) -> BTreeMap<String, NetworkContainer> {
+    let on_network = |container: &Container| {
+        let attachment = container
+            .networks
+            .iter()
+            .find(|attachment| attachment.network_id == network)?;
+        let entry = NetworkContainer {
+            name: container.name.clone(),
+            endpoint_id: String::new(),
+            mac_address: attachment.mac_address.clone(),
+            ipv4_address: format!("{}/{}", attachment.address, attachment.prefix_len),
+            ipv6_address: String::new(),
+        };
+        Some((container.id.clone(), entry))
+    };
+    containers
+        .iter()
+        .filter(|container| container.is_running())
+        .filter_map(on_network)
+        .collect()
+}
+
+/// A network inside a task: SwarmKit's form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SwarmNetwork {
+    /// Identifier.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Version.
+    pub version: Version,
+    /// First write.
+    pub created_at: String,
+    /// Last write.
+    pub updated_at: String,
+    /// The user's wishes.
+    pub spec: SwarmNetworkSpec,
+    /// Driver and VNI.
+    pub driver_state: Driver,
+    /// Subnets.
+    #[serde(rename = "IPAMOptions", skip_serializing_if = "Option::is_none")]
+    pub ipam_options: Option<SwarmIpam>,
+}
+
+/// The user's wishes in SwarmKit's form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SwarmNetworkSpec {
+    /// Name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Labels.
+    pub labels: Labels,
+    /// Driver.
+    pub driver_configuration: Driver,
+    /// Internal.
+    #[serde(skip_serializing_if = "is_default")]
+    pub internal: bool,
+    /// Attachable.
+    #[serde(skip_serializing_if = "is_default")]
+    pub attachable: bool,
+    /// Ingress.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ingress: bool,
+    /// Wanted subnets.
+    #[serde(rename = "IPAMOptions", skip_serializing_if = "Option::is_none")]
+    pub ipam_options: Option<SwarmIpam>,
+    /// `swarm`.
+    pub scope: String,
+}
+
+/// A driver and its options.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Driver {
+    /// Name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Options.
+    #[serde(skip_serializing_if = "is_default")]
+    pub options: BTreeMap<String, String>,
+}
+
+/// Subnets in SwarmKit's form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SwarmIpam {
+    /// Driver.
+    pub driver: Driver,
+    /// Subnets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub configs: Vec<IpamConfig>,
+}
+
+impl SwarmNetwork {
+    /// The network in SwarmKit's form.
+    pub fn from_core(network: &model::Network) -> Self {
+        let spec = &network.spec;
+        let driver = |name: &str| Driver {
+            name: name.to_owned(),
+            options: BTreeMap::new(),
+        };
+        // The mesh's network is made by the cluster, which names no drivers.
+        let wanted = |name: &str| driver(if spec.ingress { "" } else { name });
+        let config = |subnet: Subnet, gateway: Option<Ipv4Addr>| IpamConfig {
+            subnet: format_subnet(subnet),
+            gateway: gateway
+                .map(|gateway| gateway.to_string())
+                .unwrap_or_default(),
+        };
+        let wanted_configs = spec
+            .ipam
+            .iter()
+            .map(|wanted| config(wanted.subnet, wanted.gateway));
+        Self {
+            id: network.id.to_string(),
+            version: network.meta.version.into(),
+            created_at: rfc3339(network.meta.created_at),
+            updated_at: rfc3339(network.meta.updated_at),
+            spec: SwarmNetworkSpec {
+                name: spec.annotations.name.clone(),
+                labels: spec.annotations.labels.clone(),
+                driver_configuration: Driver {
+                    options: spec.options.clone(),
+                    ..wanted(&spec.driver)
+                },
+                internal: spec.internal,
+                attachable: spec.attachable,
+                ingress: spec.ingress,
+                ipam_options: Some(SwarmIpam {
+                    driver: wanted("default"),
+                    configs: wanted_configs.collect(),
+                }),
+                scope: String::from("swarm"),
+            },
+            driver_state: network
+                .allocation
+                .map(|allocation| Driver {
+                    name: spec.driver.clone(),
+                    options: BTreeMap::from([(VNI_OPTION.to_owned(), allocation.vni.to_string())]),
+                })
+                .unwrap_or_default(),
+            ipam_options: network.allocation.map(|allocation| SwarmIpam {
+                driver: driver("default"),
+                configs: vec![config(allocation.subnet, Some(allocation.gateway))],
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subnets() {
+        assert_eq!(
+            parse_subnet("10.1.2.3/16").map(format_subnet),
+            Ok("10.1.0.0/16".to_owned())
+        );
+        assert_eq!(
+            parse_subnet("0.0.0.0/0").map(format_subnet),
+            Ok("0.0.0.0/0".to_owned())
+        );
+        for text in ["10.1.0.0", "10.1.0.0/33", "fd00::/64", "x/8", ""] {
+            assert!(parse_subnet(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_stock_clients_request_becomes_a_specification() {
+        let body = br#"{"Driver":"overlay","Scope":"","IPAM":{"Driver":"default","Options":{},"Config":[{"Subnet":"10.9.0.0/24"}]},
+            "Internal":true,"Attachable":false,"Ingress":false,"ConfigOnly":false,"ConfigFrom":null,"Options":{},"Labels":{"a":"b"},"Name":"n"}"#;
+        let spec = NetworkCreate::from_json(body).unwrap().into_core().unwrap();
+        assert_eq!(spec.annotations.name, "n");
+        assert!(spec.internal);
+        assert_eq!(spec.ipam[0].subnet.prefix_len, 24);
+        assert_eq!(spec.ipam[0].gateway, None);
+        let local = NetworkCreate::from_json(br#"{"Name":"n","Driver":"overlay","Scope":"local"}"#);
+        assert_eq!(local.unwrap_err().status(), 403);
+    }
+}

@@ -1,0 +1,397 @@
+//! The cluster as the API shows it, and the requests to make, join and change one.
+
+use serde::{Deserialize, Serialize};
+use swarm_core::model::{self, Labels, Subnet};
+
+use crate::{
+    Refusal,
+    json::{self, rfc3339},
+    network::{format_subnet, parse_subnet},
+    node::TlsInfo,
+    service::Version,
+    unsupported,
+};
+
+/// Raft's tick numbers in Docker's output; not adjustable.
+const ELECTION_TICK: u64 = 10;
+/// See [`ELECTION_TICK`].
+const HEARTBEAT_TICK: u64 = 1;
+
+/// Cluster settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ClusterSpec {
+    /// `default`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Labels.
+    pub labels: Labels,
+    /// Task history.
+    pub orchestration: Orchestration,
+    /// Log and snapshots.
+    pub raft: Raft,
+    /// Heartbeats.
+    pub dispatcher: Dispatcher,
+    /// Certificates.
+    #[serde(rename = "CAConfig")]
+    pub ca_config: CaConfig,
+    /// Defaults of tasks; none.
+    pub task_defaults: TaskDefaults,
+    /// Locking.
+    pub encryption_config: EncryptionConfig,
+}
+
+/// Task history.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Orchestration {
+    /// Tasks kept per slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_history_retention_limit: Option<i64>,
+}
+
+/// Log and snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Raft {
+    /// Entries between snapshots.
+    #[serde(skip_serializing_if = "json::is_default")]
+    pub snapshot_interval: u64,
+    /// Old snapshots kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_old_snapshots: Option<u64>,
+    /// Entries kept after a snapshot.
+    #[serde(skip_serializing_if = "json::is_default")]
+    pub log_entries_for_slow_followers: u64,
+    /// Fixed.
+    pub election_tick: u64,
+    /// Fixed.
+    pub heartbeat_tick: u64,
+}
+
+/// Heartbeats.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Dispatcher {
+    /// Nanoseconds.
+    #[serde(skip_serializing_if = "json::is_default")]
+    pub heartbeat_period: i64,
+}
+
+/// Certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CaConfig {
+    /// Nanoseconds.
+    #[serde(skip_serializing_if = "json::is_default")]
+    pub node_cert_expiry: i64,
+}
+
+/// Defaults of tasks; none can be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDefaults {}
+
+/// Locking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct EncryptionConfig {
+    /// Managers stay locked after a restart.
+    pub auto_lock_managers: bool,
+}
+
+impl ClusterSpec {
+    /// Reads a request's settings and refuses what cannot be honoured.
+    pub fn from_json(body: &[u8]) -> Result<Self, Refusal> {
+        let value = json::parse_value(body)?;
+        unsupported::check_cluster(&value)?;
+        json::decode(value)
+    }
+
+    /// The settings with `base` in the place of what was left out (the current ones, or the defaults for a new cluster).
+    pub fn into_core(self, base: &model::ClusterSpec) -> Result<model::ClusterSpec, Refusal> {
+        let span = |given: i64, base, field| match given {
+            0 => Ok(base),
+            given => json::span(given, field),
+        };
+        let count = |given: u64, base| if given == 0 { base } else { given };
+        let mut annotations = base.annotations.clone();
+        if !self.name.is_empty() {
+            annotations.name = self.name;
+        }
+        if !self.labels.is_empty() {
+            annotations.labels = self.labels;
+        }
+        Ok(model::ClusterSpec {
+            annotations,
+            task_history_retention_limit: self
+                .orchestration
+                .task_history_retention_limit
+                .unwrap_or(base.task_history_retention_limit),
+            heartbeat_period: span(
+                self.dispatcher.heartbeat_period,
+                base.heartbeat_period,
+                "heartbeat time period",
+            )?,
+            node_cert_expiry: span(
+                self.ca_config.node_cert_expiry,
+                base.node_cert_expiry,
+                "certificate expiry",
+            )?,
+            snapshot_interval: count(self.raft.snapshot_interval, base.snapshot_interval),
+            keep_old_snapshots: self
+                .raft
+                .keep_old_snapshots
+                .unwrap_or(base.keep_old_snapshots),
+            log_entries_for_slow_followers: count(
+                self.raft.log_entries_for_slow_followers,
+                base.log_entries_for_slow_followers,
+            ),
+            auto_lock_managers: self.encryption_config.auto_lock_managers,
+        })
+    }
+
+    /// The settings.
+    pub fn from_core(spec: &model::ClusterSpec) -> Self {
+        Self {
+            name: spec.annotations.name.clone(),
+            labels: spec.annotations.labels.clone(),
+            orchestration: Orchestration {
+                task_history_retention_limit: Some(spec.task_history_retention_limit),
+            },
+            raft: Raft {
+                snapshot_interval: spec.snapshot_interval,
+                keep_old_snapshots: Some(spec.keep_old_snapshots),
+                log_entries_for_slow_followers: spec.log_entries_for_slow_followers,
+                election_tick: ELECTION_TICK,
+                heartbeat_tick: HEARTBEAT_TICK,
+            },
+            dispatcher: Dispatcher {
+                heartbeat_period: json::nanoseconds(spec.heartbeat_period),
+            },
+            ca_config: CaConfig {
+                node_cert_expiry: json::nanoseconds(spec.node_cert_expiry),
+            },
+            task_defaults: TaskDefaults {},
+            encryption_config: EncryptionConfig {
+                auto_lock_managers: spec.auto_lock_managers,
+            },
+        }
+    }
+}
+
+/// The cluster with what only a manager can add to the stored object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The stored object; keys and token secrets may be blank.
+    pub cluster: model::Cluster,
+    /// Whole tokens.
+    pub join_tokens: JoinTokens,
+    /// Trusted root and its issuer.
+    pub tls: model::NodeTls,
+}
+
+/// Tokens for joining.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct JoinTokens {
+    /// For workers.
+    pub worker: String,
+    /// For managers.
+    pub manager: String,
+}
+
+/// The cluster, as `/info` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ClusterInfo {
+    /// Identifier.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Version.
+    pub version: Version,
+    /// First write.
+    pub created_at: String,
+    /// Last write.
+    pub updated_at: String,
+    /// Settings.
+    pub spec: ClusterSpec,
+    /// Trusted root and its issuer.
+    #[serde(rename = "TLSInfo")]
+    pub tls_info: TlsInfo,
+    /// The root is being replaced.
+    pub root_rotation_in_progress: bool,
+    /// Pools; `null` for the default one.
+    pub default_addr_pool: Option<Vec<String>>,
+    /// Prefix length of subnets.
+    pub subnet_size: u8,
+    /// UDP port.
+    pub data_path_port: u16,
+}
+
+/// The cluster, as `/swarm` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Swarm {
+    /// Everything but the tokens.
+    #[serde(flatten)]
+    pub info: ClusterInfo,
+    /// Tokens.
+    pub join_tokens: JoinTokens,
+}
+
+impl ClusterInfo {
+    /// The cluster without tokens.
+    pub fn from_core(view: &ClusterView) -> Self {
+        let cluster = &view.cluster;
+        let pools: Vec<String> = cluster
+            .default_address_pools
+            .iter()
+            .map(|pool| format_subnet(*pool))
+            .collect();
+        Self {
+            id: cluster.id.to_string(),
+            version: cluster.meta.version.into(),
+            created_at: rfc3339(cluster.meta.created_at),
+            updated_at: rfc3339(cluster.meta.updated_at),
+            spec: ClusterSpec::from_core(&cluster.spec),
+            tls_info: TlsInfo::from_core(&view.tls),
+            root_rotation_in_progress: false,
+            default_addr_pool: Some(pools).filter(|pools| !pools.is_empty()),
+            subnet_size: cluster.subnet_size,
+            data_path_port: cluster.data_path_port,
+        }
+    }
+}
+
+impl Swarm {
+    /// The cluster with its tokens.
+    pub fn from_core(view: &ClusterView) -> Self {
+        Self {
+            info: ClusterInfo::from_core(view),
+            join_tokens: view.join_tokens.clone(),
+        }
+    }
+}
+
+/// Request to make a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct InitRequest {
+    /// Where the manager listens.
+    pub listen_addr: String,
+    /// Where others reach it.
+    pub advertise_addr: String,
+    /// Address of the data path.
+    pub data_path_addr: String,
+    /// UDP port of the data path; 0 for the default.
+    pub data_path_port: u32,
+    /// Rebuild a cluster of one from a survivor.
+    pub force_new_cluster: bool,
+    /// Settings.
+    pub spec: ClusterSpec,
+    /// Same as in the settings.
+    pub auto_lock_managers: bool,
+    /// Availability of the first node.
+    pub availability: String,
+    /// Pools.
+    pub default_addr_pool: Vec<String>,
+    /// Prefix length of subnets; 0 for the default.
+    pub subnet_size: u8,
+}
+
+impl InitRequest {
+    /// Reads a request and refuses what cannot be honoured.
+    pub fn from_json(body: &[u8]) -> Result<Self, Refusal> {
+        let value = json::parse_value(body)?;
+        if let Some(spec) = value.get("Spec") {
+            unsupported::check_cluster(spec)?;
+        }
+        let request: Self = json::decode(value)?;
+        if request.auto_lock_managers {
+            return Err(Refusal::unsupported("AutoLockManagers"));
+        }
+        if request.force_new_cluster {
+            return Err(Refusal::unsupported("ForceNewCluster"));
+        }
+        Ok(request)
+    }
+
+    /// The pools.
+    pub fn pools(&self) -> Result<Vec<Subnet>, Refusal> {
+        self.default_addr_pool
+            .iter()
+            .map(|pool| parse_subnet(pool))
+            .collect()
+    }
+
+    /// The port of the data path, checked as Docker checks it.
+    pub fn port(&self) -> Result<u16, Refusal> {
+        let refusal = || Refusal::DataPathPort {
+            port: self.data_path_port,
+        };
+        match self.data_path_port {
+            0 => Ok(model::DEFAULT_DATA_PATH_PORT),
+            1024..=49151 => u16::try_from(self.data_path_port).map_err(|_| refusal()),
+            _ => Err(refusal()),
+        }
+    }
+}
+
+/// Request to join a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct JoinRequest {
+    /// Where a manager would listen.
+    pub listen_addr: String,
+    /// Where others would reach it.
+    pub advertise_addr: String,
+    /// Address of the data path.
+    pub data_path_addr: String,
+    /// Managers to ask.
+    pub remote_addrs: Vec<String>,
+    /// Token.
+    pub join_token: String,
+    /// Availability of the node.
+    pub availability: String,
+}
+
+/// Body of `/swarm/unlockkey` and `/swarm/unlock`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct UnlockKey {
+    /// The key; empty while managers are not locked.
+    pub unlock_key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_init_leaves_out_gets_the_defaults() {
+        let body = br#"{"ListenAddr":"0.0.0.0:2377","AdvertiseAddr":"10.99.0.12","DataPathAddr":"","DataPathPort":0,"ForceNewCluster":false,
+            "Spec":{"Labels":null,"Orchestration":{},"Raft":{"ElectionTick":0,"HeartbeatTick":0},"Dispatcher":{},"CAConfig":{},
+            "TaskDefaults":{},"EncryptionConfig":{"AutoLockManagers":false}},"AutoLockManagers":false,"Availability":"","DefaultAddrPool":[],"SubnetSize":24}"#;
+        let request = InitRequest::from_json(body).unwrap();
+        assert_eq!((request.port(), request.pools()), (Ok(4789), Ok(vec![])));
+        let defaults = model::ClusterSpec::default();
+        assert_eq!(request.spec.into_core(&defaults), Ok(defaults));
+    }
+
+    #[test]
+    fn ports_of_the_data_path() {
+        let port = |data_path_port| {
+            InitRequest {
+                data_path_port,
+                ..InitRequest::default()
+            }
+            .port()
+        };
+        assert_eq!(port(5000), Ok(5000));
+        assert_eq!(
+            port(80).unwrap_err().to_string(),
+            "Datapath port number is not in valid range (1024-49151) : 80"
+        );
+        assert!(port(70000).is_err());
+    }
+}
