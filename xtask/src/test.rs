@@ -104,7 +104,12 @@ fn run_kind(kind: Kind, binaries: &build::Binaries) -> anyhow::Result<Count> {
             process::cargo()
                 .args(["test", "--no-fail-fast", "--workspace", "--lib", "--bins"])
                 .args(["--exclude", "swarm-ebpf", "--exclude", "swarm-tests-bpf"])
-                .args(["--exclude", "swarm-tests-netns"]),
+                .args([
+                    "--exclude",
+                    "swarm-tests-netns",
+                    "--exclude",
+                    "swarm-testkit",
+                ]),
         ),
         Kind::Doc => cargo_test(
             process::cargo()
@@ -118,8 +123,14 @@ fn run_kind(kind: Kind, binaries: &build::Binaries) -> anyhow::Result<Count> {
         ),
         Kind::Netns => cargo_test(
             process::cargo()
-                .args(["test", "--no-fail-fast", "--package", "swarm-tests-netns"])
-                .args(["--lib", "--tests", "--", "--test-threads=1"])
+                .args(["test", "--no-fail-fast", "--package", "swarm-testkit"])
+                .args([
+                    "--package",
+                    "swarm-tests-netns",
+                    "--tests",
+                    "--",
+                    "--test-threads=1",
+                ])
                 .env("SWARM_AGENT", &binaries.agent)
                 .env("SWARM_MANAGER", &binaries.manager),
         ),
