@@ -27,6 +27,8 @@ pub struct NodeCertificate {
     pub cert_chain_pem: String,
     /// Root to trust, PEM.
     pub ca_pem: String,
+    /// UDP port of the cluster's data path; fixed when the cluster is made.
+    pub data_path_port: u16,
 }
 
 impl NodeCertificate {
@@ -156,6 +158,7 @@ impl Wire for NodeCertificate {
             role: self.role.to_wire(),
             cert_chain_pem: self.cert_chain_pem.clone(),
             ca_pem: self.ca_pem.clone(),
+            data_path_port: self.data_path_port.into(),
         }
     }
 
@@ -165,6 +168,12 @@ impl Wire for NodeCertificate {
             role: Wire::from_wire(message.role)?,
             cert_chain_pem: message.cert_chain_pem,
             ca_pem: message.ca_pem,
+            data_path_port: u16::try_from(message.data_path_port).map_err(|_| {
+                ConvertError::OutOfRange {
+                    field: "data_path_port",
+                    value: message.data_path_port.into(),
+                }
+            })?,
         })
     }
 }

@@ -10,12 +10,14 @@
 mod connect;
 mod credentials;
 mod identity;
+mod issuer;
 mod keys;
 mod verify;
 
 pub use connect::{anonymous, any_manager, exact_node, unix, unverified};
 pub use credentials::{CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE};
 pub use identity::{Identity, Peer};
+pub use issuer::{IssuerFacts, issuer_facts};
 pub use keys::{Csr, CsrError, new_csr};
 pub use verify::TlsError;
 
