@@ -83,7 +83,10 @@ pub fn advertise_address(
     if address.is_unspecified() {
         return Err(Refusal::AdvertiseAddress);
     }
-    Ok(SocketAddr::new(address, port.unwrap_or_else(|| listen.port())))
+    Ok(SocketAddr::new(
+        address,
+        port.unwrap_or_else(|| listen.port()),
+    ))
 }
 
 /// Address of the data path, if one was asked for.

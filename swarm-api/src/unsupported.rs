@@ -66,7 +66,6 @@ const NETWORK: &[Rule] = &[
     refuse("IPAM.Options"),
     refuse("IPAM.Config[].IPRange"),
     refuse("IPAM.Config[].AuxiliaryAddresses"),
-    refuse("Options"),
 ];
 
 const CLUSTER: &[Rule] = &[
@@ -99,6 +98,11 @@ pub fn check_network(request: &Value) -> Result<(), Refusal> {
     if request.get("EnableIPv4") == Some(&Value::Bool(false)) {
         return Err(Refusal::unsupported("EnableIPv4=false"));
     }
+    // `encrypted` and others count without a value.
+    let options = request.get("Options").and_then(Value::as_object);
+    if let Some(option) = options.and_then(|options| options.keys().next()) {
+        return Err(Refusal::unsupported(format!("Options.{option}")));
+    }
     check(request, NETWORK)
 }
 
@@ -123,10 +127,6 @@ fn describe(root: &Value, path: &str, name: &str) -> String {
     let name = name.replace("[]", "");
     let pointer = format!("/{}", path.replace('.', "/"));
     match root.pointer(&pointer) {
-        Some(Value::Object(map)) if !map.is_empty() && path == "Options" => map
-            .keys()
-            .next()
-            .map_or_else(|| name.clone(), |key| format!("{name}.{key}")),
         Some(Value::String(text)) => format!("{name} \"{text}\""),
         Some(Value::Number(number)) => format!("{name} {number}"),
         _ => name,

@@ -1,0 +1,136 @@
+//! `/swarm` and below: making, joining, leaving and changing the cluster.
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+};
+use swarm_api::{
+    address, json,
+    logs::flag,
+    node::availability_from_name,
+    swarm::{ClusterSpec, InitRequest, JoinRequest, Swarm, UnlockKey},
+};
+use swarm_core::model::{self, Availability};
+
+use crate::{
+    Api, HostInit, HostJoin, TokenRotation,
+    error::ApiError,
+    gate,
+    references::manager,
+    request::{Answer, Query, done, json_request, object_version, ok},
+};
+
+pub(crate) async fn inspect(State(api): State<Api>) -> Answer {
+    manager(&api).await?;
+    ok(&Swarm::from_core(&api.control.cluster().await?))
+}
+
+/// An availability that may be left out.
+fn availability(text: &str) -> Result<Availability, ApiError> {
+    match text {
+        "" => Ok(Availability::Active),
+        text => Ok(availability_from_name(text)?),
+    }
+}
+
+pub(crate) async fn init(State(api): State<Api>, request: Request) -> Answer {
+    let (_, body) = json_request(request).await?;
+    gate::check_outside(&api.host.membership().await)?;
+    let request = InitRequest::from_json(&body)?;
+    let addresses = api.host.addresses().await?;
+    let listen = address::listen_address(&request.listen_addr, &addresses)?;
+    let subnet_size = match request.subnet_size {
+        0 => model::DEFAULT_SUBNET_SIZE,
+        size => size,
+    };
+    let init = HostInit {
+        listen,
+        advertise: address::advertise_address(&request.advertise_addr, listen, &addresses)?,
+        data_path: address::data_path_address(&request.data_path_addr, &addresses)?,
+        data_path_port: request.port()?,
+        availability: availability(&request.availability)?,
+        address_pools: request.pools()?,
+        subnet_size,
+        spec: request.spec.into_core(&model::ClusterSpec::default())?,
+    };
+    ok(&api.host.init(init).await?)
+}
+
+pub(crate) async fn join(State(api): State<Api>, request: Request) -> Answer {
+    let (_, body) = json_request(request).await?;
+    gate::check_outside(&api.host.membership().await)?;
+    let request: JoinRequest = json::parse(&body)?;
+    let addresses = api.host.addresses().await?;
+    let listen = address::listen_address(&request.listen_addr, &addresses)?;
+    // The remote side sees where we come from, so only an address that was asked for has to be right.
+    let advertise = match address::advertise_address(&request.advertise_addr, listen, &addresses) {
+        Ok(address) => Some(address),
+        Err(_) if request.advertise_addr.is_empty() => None,
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let join = HostJoin {
+        listen,
+        advertise,
+        data_path: address::data_path_address(&request.data_path_addr, &addresses)?,
+        remotes: request
+            .remote_addrs
+            .iter()
+            .map(|remote| address::remote_address(remote))
+            .collect(),
+        token: request.join_token,
+        availability: availability(&request.availability)?,
+    };
+    api.host.join(join).await?;
+    done(StatusCode::OK)
+}
+
+pub(crate) async fn leave(State(api): State<Api>, query: Query) -> Answer {
+    let membership = api.host.membership().await;
+    let force = flag(&query, "force");
+    let nodes = if membership.manager && !force {
+        api.control.nodes().await.ok()
+    } else {
+        None
+    };
+    gate::check_leave(&membership, nodes.as_deref(), force).map_err(|refusal| ApiError::With {
+        status: 503,
+        text: refusal.to_string(),
+    })?;
+    api.host.leave().await?;
+    done(StatusCode::OK)
+}
+
+pub(crate) async fn update(State(api): State<Api>, query: Query, request: Request) -> Answer {
+    let (_, body) = json_request(request).await?;
+    let version = object_version(&query, "swarm")?;
+    let spec = ClusterSpec::from_json(&body)?;
+    if flag(&query, "rotateManagerUnlockKey") {
+        return Err(swarm_api::Refusal::unsupported("rotateManagerUnlockKey").into());
+    }
+    manager(&api).await?;
+    let current = api.control.cluster().await?.cluster;
+    let rotation = TokenRotation {
+        worker: flag(&query, "rotateWorkerToken"),
+        manager: flag(&query, "rotateManagerToken"),
+    };
+    let spec = spec.into_core(&current.spec)?;
+    api.control.update_cluster(version, spec, rotation).await?;
+    done(StatusCode::OK)
+}
+
+/// Managers cannot be locked yet (asking for it is refused), so there is no key.
+pub(crate) async fn unlock_key(State(api): State<Api>) -> Answer {
+    manager(&api).await?;
+    ok(&UnlockKey::default())
+}
+
+/// See [`unlock_key`].
+pub(crate) async fn unlock(State(api): State<Api>, request: Request) -> Answer {
+    let (_, body) = json_request(request).await?;
+    let _key: UnlockKey = json::parse(&body)?;
+    manager(&api).await?;
+    Err(ApiError::With {
+        status: 409,
+        text: String::from("swarm is not locked"),
+    })
+}
