@@ -14,8 +14,19 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod allocator;
+pub mod ca;
+pub mod constraint;
 pub mod control;
+pub mod datapath;
 pub mod dispatch;
 pub mod id;
+pub mod leader;
 pub mod model;
+pub mod orchestrator;
+pub mod scheduler;
+pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod time;
+pub mod worker;

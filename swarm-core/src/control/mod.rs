@@ -1,5 +1,39 @@
 //! What users ask of the cluster: each request is checked against the store and becomes a transaction or a refusal.
+//! Texts are Docker's, because people and scripts know them. Nothing here decides placement or addresses: that is the
+//! leader's, which looks at the state these requests leave behind.
 
+mod bootstrap;
+mod cluster;
 mod error;
+mod filter;
+mod lookup;
+mod network;
+mod node;
+mod service;
+mod validate;
 
+pub use bootstrap::{InitRequest, bootstrap};
+pub use cluster::{Rotate, rotate_token, update_cluster};
 pub use error::{Code, ControlError};
+pub use filter::{
+    NetworkFilter, NodeFilter, ServiceFilter, TaskFilter, list_networks, list_nodes, list_services,
+    list_tasks, parse_desired_state,
+};
+pub use lookup::{find_network, find_node, find_service, find_task};
+pub use network::{create_network, remove_network};
+pub use node::{NewNode, add_node, remove_node, set_manager, update_node};
+pub use service::{create_service, remove_service, update_service};
+
+use crate::model::{Meta, Version};
+
+/// Refuses a request that was made from an older state than the current one.
+fn check_version(seen: Version, current: Meta) -> Result<(), ControlError> {
+    if seen == current.version {
+        Ok(())
+    } else {
+        Err(ControlError::new(Code::Unknown, "update out of sequence"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

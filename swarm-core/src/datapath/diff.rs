@@ -23,10 +23,14 @@ pub fn diff<K: Ord + Clone, V: PartialEq + Clone>(
     desired: &BTreeMap<K, V>,
     actual: &BTreeMap<K, V>,
 ) -> MapDelta<K, V> {
-    let changed = desired.iter().filter(|(key, value)| actual.get(*key) != Some(*value));
+    let changed = desired
+        .iter()
+        .filter(|(key, value)| actual.get(*key) != Some(*value));
     let stale = actual.keys().filter(|key| !desired.contains_key(*key));
     MapDelta {
-        puts: changed.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        puts: changed
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         removals: stale.cloned().collect(),
     }
 }

@@ -9,8 +9,10 @@ pub fn maglev(names: &[u64], size: usize) -> Vec<usize> {
     if names.is_empty() || size < 2 {
         return Vec::new();
     }
-    let mut permutations: Vec<Permutation> =
-        names.iter().map(|name| Permutation::new(*name, size)).collect();
+    let mut permutations: Vec<Permutation> = names
+        .iter()
+        .map(|name| Permutation::new(*name, size))
+        .collect();
     let mut table = vec![usize::MAX; size];
     let mut filled = 0;
     loop {
@@ -37,7 +39,11 @@ impl Permutation {
         let size_u64 = size as u64;
         let offset = mix(name ^ 0x9e37_79b9_7f4a_7c15) % size_u64;
         let skip = mix(name ^ 0xc2b2_ae3d_27d4_eb4f) % (size_u64 - 1) + 1;
-        Self { next: to_index(offset), skip: to_index(skip), size }
+        Self {
+            next: to_index(offset),
+            skip: to_index(skip),
+            size,
+        }
     }
 
     fn next_free(&mut self, table: &[usize]) -> usize {

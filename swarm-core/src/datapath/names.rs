@@ -36,12 +36,17 @@ pub fn names(assignments: &Assignments, task: &Task) -> Vec<NetworkNames> {
     });
     let (ingress, user): (Vec<&Network>, Vec<&Network>) =
         attached.partition(|network| network.spec.ingress);
-    user.iter().chain(&ingress).map(|network| names_on(assignments, network)).collect()
+    user.iter()
+        .chain(&ingress)
+        .map(|network| names_on(assignments, network))
+        .collect()
 }
 
 fn names_on(assignments: &Assignments, network: &Network) -> NetworkNames {
-    let mut found =
-        NetworkNames { network: network.spec.annotations.name.clone(), ..NetworkNames::default() };
+    let mut found = NetworkNames {
+        network: network.spec.annotations.name.clone(),
+        ..NetworkNames::default()
+    };
     let endpoints: Vec<&EndpointInfo> = assignments
         .values()
         .filter_map(|assignment| match assignment {
@@ -64,7 +69,9 @@ fn names_on(assignments: &Assignments, network: &Network) -> NetworkNames {
             found.add(name, [endpoint.address]);
         }
         if let Some(name) = endpoint.names.first() {
-            found.reverse.insert(endpoint.address, format!("{name}.{}", found.network));
+            found
+                .reverse
+                .insert(endpoint.address, format!("{name}.{}", found.network));
         }
     }
     found
@@ -81,9 +88,14 @@ fn service_names(
         .filter(|endpoint| endpoint.service.as_ref() == Some(&service.id) && endpoint.serving)
         .map(|endpoint| endpoint.address)
         .collect();
-    let vip = service.virtual_ips.iter().find(|vip| vip.network == *network);
+    let vip = service
+        .virtual_ips
+        .iter()
+        .find(|vip| vip.network == *network);
     let on_network = vip.is_some()
-        || endpoints.iter().any(|endpoint| endpoint.service.as_ref() == Some(&service.id));
+        || endpoints
+            .iter()
+            .any(|endpoint| endpoint.service.as_ref() == Some(&service.id));
     if !on_network {
         return;
     }
@@ -97,13 +109,18 @@ fn service_names(
         found.add(&format!("tasks.{name}"), tasks.iter().copied());
     }
     if let Some(vip) = vip {
-        found.reverse.insert(vip.address, format!("{}.{}", service.name, found.network));
+        found
+            .reverse
+            .insert(vip.address, format!("{}.{}", service.name, found.network));
     }
 }
 
 impl NetworkNames {
     fn add(&mut self, name: &str, addresses: impl IntoIterator<Item = Ipv4Addr>) {
-        let known = self.names.entry(name.to_ascii_lowercase().to_string()).or_default();
+        let known = self
+            .names
+            .entry(name.to_ascii_lowercase().to_string())
+            .or_default();
         for address in addresses {
             if !known.contains(&address) {
                 known.push(address);

@@ -16,7 +16,9 @@ pub fn numbers<N: Ord + Clone>(names: impl IntoIterator<Item = (N, u64)>) -> BTr
         if numbered.contains_key(&name) {
             continue;
         }
-        let mut number = u32::try_from(super::maglev::mix(hash) >> 32).unwrap_or(1).max(1);
+        let mut number = u32::try_from(super::maglev::mix(hash) >> 32)
+            .unwrap_or(1)
+            .max(1);
         while !taken.insert(number) {
             number = number.checked_add(1).unwrap_or(1);
         }
@@ -27,9 +29,12 @@ pub fn numbers<N: Ord + Clone>(names: impl IntoIterator<Item = (N, u64)>) -> BTr
 
 /// FNV-1a (RFC 9923 section 2) over a name's bytes.
 pub(super) fn hash_bytes(parts: &[&[u8]]) -> u64 {
-    parts.iter().flat_map(|part| part.iter()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    parts
+        .iter()
+        .flat_map(|part| part.iter())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
 }
 
 #[cfg(test)]
@@ -48,6 +53,9 @@ mod tests {
     fn a_name_keeps_its_number_when_others_go() {
         let all = numbers((0u64..1000).map(|name| (name, name)));
         let some = numbers((0u64..1000).step_by(3).map(|name| (name, name)));
-        assert!(some.iter().all(|(name, number)| all.get(name) == Some(number)));
+        assert!(
+            some.iter()
+                .all(|(name, number)| all.get(name) == Some(number))
+        );
     }
 }

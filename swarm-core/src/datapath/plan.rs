@@ -101,11 +101,18 @@ pub fn plan(assignments: &Assignments, facts: &LocalFacts) -> DesiredMaps {
     remote_endpoints(&view, &mut maps);
     balancing(&view, &mut maps);
     for address in view.peers.values() {
-        maps.peers.insert(PeerKey { node: Addr::from(*address) }, PeerValue::default());
+        maps.peers.insert(
+            PeerKey {
+                node: Addr::from(*address),
+            },
+            PeerValue::default(),
+        );
     }
     for (address, ifindex) in &facts.addresses {
         maps.local_addresses.insert(
-            LocalAddressKey { addr: Addr::from(*address) },
+            LocalAddressKey {
+                addr: Addr::from(*address),
+            },
             LocalAddressValue { ifindex: *ifindex },
         );
     }
@@ -178,15 +185,27 @@ fn local_endpoints(view: &View<'_>, maps: &mut DesiredMaps) {
         let Some(vni) = view.vni(interface.network.as_ref()) else {
             continue; // the network's assignment is gone: its last task here is being removed
         };
-        let flags = if interface.owner == Owner::Host { ENDPOINT_HOST } else { 0 };
+        let flags = if interface.owner == Owner::Host {
+            ENDPOINT_HOST
+        } else {
+            0
+        };
         let addr = Addr::from(interface.address);
         let mac = mac::of(interface.address.octets());
         maps.endpoints.insert(
             EndpointKey { vni, addr },
-            EndpointValue { node: Addr::NONE, ifindex: interface.ifindex, flags, mac, pad: [0; 2] },
+            EndpointValue {
+                node: Addr::NONE,
+                ifindex: interface.ifindex,
+                flags,
+                mac,
+                pad: [0; 2],
+            },
         );
         maps.interfaces.insert(
-            InterfaceKey { ifindex: interface.ifindex },
+            InterfaceKey {
+                ifindex: interface.ifindex,
+            },
             InterfaceValue {
                 vni,
                 flags,
@@ -197,12 +216,16 @@ fn local_endpoints(view: &View<'_>, maps: &mut DesiredMaps) {
                 pad: [0; 2],
             },
         );
-        let siblings = view.facts.interfaces.iter().filter(|other| {
-            other.owner == interface.owner && other.ifindex != interface.ifindex
-        });
+        let siblings =
+            view.facts.interfaces.iter().filter(|other| {
+                other.owner == interface.owner && other.ifindex != interface.ifindex
+            });
         for sibling in siblings {
             if let Some(vni) = view.vni(sibling.network.as_ref()) {
-                let key = SourceKey { ifindex: interface.ifindex, addr: Addr::from(sibling.address) };
+                let key = SourceKey {
+                    ifindex: interface.ifindex,
+                    addr: Addr::from(sibling.address),
+                };
                 maps.sources.insert(key, SourceValue { vni });
             }
         }
@@ -210,12 +233,19 @@ fn local_endpoints(view: &View<'_>, maps: &mut DesiredMaps) {
 }
 
 fn remote_endpoints(view: &View<'_>, maps: &mut DesiredMaps) {
-    for endpoint in view.endpoints.iter().filter(|endpoint| endpoint.node != view.facts.node) {
+    for endpoint in view
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.node != view.facts.node)
+    {
         let vni = view.vnis.get(&endpoint.network);
         let node = view.peers.get(&endpoint.node);
         if let (Some(vni), Some(node)) = (vni, node) {
             maps.endpoints.insert(
-                EndpointKey { vni: *vni, addr: Addr::from(endpoint.address) },
+                EndpointKey {
+                    vni: *vni,
+                    addr: Addr::from(endpoint.address),
+                },
                 EndpointValue {
                     node: Addr::from(*node),
                     ifindex: 0,
@@ -232,14 +262,22 @@ fn remote_endpoints(view: &View<'_>, maps: &mut DesiredMaps) {
 fn balancing(view: &View<'_>, maps: &mut DesiredMaps) {
     let groups = groups(view);
     let service_numbers = numbers(groups.keys().map(|(service, network)| {
-        let network = network.map_or("", NetworkId::as_str);
-        ((*service, *network), hash_bytes(&[service.as_str().as_bytes(), network.as_bytes()]))
+        let name = network.map_or("", NetworkId::as_str);
+        (
+            (*service, *network),
+            hash_bytes(&[service.as_str().as_bytes(), name.as_bytes()]),
+        )
     }));
     let backend_numbers = numbers(groups.values().flatten().map(|(vni, address)| {
-        ((*vni, *address), hash_bytes(&[&vni.to_be_bytes(), &address.octets()]))
+        (
+            (*vni, *address),
+            hash_bytes(&[&vni.to_be_bytes(), &address.octets()]),
+        )
     }));
     for (balanced, backends) in &groups {
-        let Some(number) = service_numbers.get(balanced) else { continue };
+        let Some(number) = service_numbers.get(balanced) else {
+            continue;
+        };
         let names: Vec<u64> = backends.iter().map(backend_name).collect();
         let slots = maglev(&names, MAGLEV_SIZE);
         if !slots.is_empty() {
@@ -247,19 +285,27 @@ fn balancing(view: &View<'_>, maps: &mut DesiredMaps) {
                 .iter()
                 .map(|backend| backend_numbers.get(backend).copied().unwrap_or(0))
                 .collect();
-            maps.maglev.insert(*number, slots.iter().map(|slot| of_slot[*slot]).collect());
+            maps.maglev
+                .insert(*number, slots.iter().map(|slot| of_slot[*slot]).collect());
         }
         for (vni, address) in backends {
             let backend = backend_numbers.get(&(*vni, *address)).copied().unwrap_or(0);
             maps.backends.insert(
                 BackendKey { backend },
-                BackendValue { vni: *vni, addr: Addr::from(*address), flags: 0 },
+                BackendValue {
+                    vni: *vni,
+                    addr: Addr::from(*address),
+                    flags: 0,
+                },
             );
         }
     }
     let numbered = |balanced: &Balanced<'_>| {
         let backends = groups.get(balanced)?.len();
-        Some((*service_numbers.get(balanced)?, u32::try_from(backends).unwrap_or(u32::MAX)))
+        Some((
+            *service_numbers.get(balanced)?,
+            u32::try_from(backends).unwrap_or(u32::MAX),
+        ))
     };
     for service in &view.services {
         virtual_addresses(view, service, &numbered, maps);
@@ -287,7 +333,11 @@ fn virtual_addresses(
                     proto: 0,
                     pad: 0,
                 },
-                ServiceValue { service: number, backend_count, flags: 0 },
+                ServiceValue {
+                    service: number,
+                    backend_count,
+                    flags: 0,
+                },
             );
         }
     }
@@ -304,13 +354,18 @@ fn published_ports(
             PublishMode::Ingress => view.ingress,
             PublishMode::Host => None,
         };
-        let ingress_without_network = port.publish_mode == PublishMode::Ingress && network.is_none();
+        let ingress_without_network =
+            port.publish_mode == PublishMode::Ingress && network.is_none();
         let (Some(proto), false) = (protocol_number(port.protocol), ingress_without_network) else {
             continue;
         };
         if let Some((service, backend_count)) = numbered(&(&service.id, network)) {
             maps.published.insert(
-                PublishedKey { port_be: port.published_port.to_be(), proto, pad: 0 },
+                PublishedKey {
+                    port_be: port.published_port.to_be(),
+                    proto,
+                    pad: 0,
+                },
                 PublishedValue {
                     service,
                     target_port_be: port.target_port.to_be(),
@@ -334,8 +389,15 @@ fn groups<'a>(view: &View<'a>) -> BTreeMap<Balanced<'a>, BTreeSet<Backend>> {
                 on_network(view, &service.id, &vip.network),
             );
         }
-        let host_mode = service.ports.iter().any(|port| port.publish_mode == PublishMode::Host);
-        let here = if host_mode { on_this_node(view, &service.id) } else { BTreeSet::new() };
+        let host_mode = service
+            .ports
+            .iter()
+            .any(|port| port.publish_mode == PublishMode::Host);
+        let here = if host_mode {
+            on_this_node(view, &service.id)
+        } else {
+            BTreeSet::new()
+        };
         if !here.is_empty() {
             groups.insert((&service.id, None), here);
         }
@@ -345,14 +407,17 @@ fn groups<'a>(view: &View<'a>) -> BTreeMap<Balanced<'a>, BTreeSet<Backend>> {
 
 /// The service's tasks on a network that take new connections; the draining ones if no other is left.
 fn on_network(view: &View<'_>, service: &ServiceId, network: &NetworkId) -> BTreeSet<Backend> {
-    let Some(vni) = view.vnis.get(network) else { return BTreeSet::new() };
+    let Some(vni) = view.vnis.get(network) else {
+        return BTreeSet::new();
+    };
     let of_service = view.endpoints.iter().filter(|endpoint| {
         endpoint.service.as_ref() == Some(service)
             && endpoint.network == *network
             && endpoint.serving
     });
-    let (draining, fresh): (Vec<_>, Vec<_>) =
-        of_service.map(|endpoint| (endpoint.draining, (*vni, endpoint.address))).partition(|e| e.0);
+    let (draining, fresh): (Vec<_>, Vec<_>) = of_service
+        .map(|endpoint| (endpoint.draining, (*vni, endpoint.address)))
+        .partition(|e| e.0);
     let chosen = if fresh.is_empty() { draining } else { fresh };
     chosen.into_iter().map(|(_, backend)| backend).collect()
 }
@@ -365,7 +430,9 @@ fn on_this_node(view: &View<'_>, service: &ServiceId) -> BTreeSet<Backend> {
         .iter()
         .filter(|interface| match &interface.owner {
             Owner::Task(task) => {
-                view.tasks.get(task).is_some_and(|task| task.service == *service)
+                view.tasks
+                    .get(task)
+                    .is_some_and(|task| task.service == *service)
                     && seen.insert(task)
             }
             Owner::Host => false,
@@ -408,16 +475,25 @@ mod tests {
     };
 
     fn id<T: core::str::FromStr<Err: core::fmt::Debug>>(letter: char) -> T {
-        core::iter::repeat_n(letter, ID_LEN).collect::<String>().parse().unwrap()
+        core::iter::repeat_n(letter, ID_LEN)
+            .collect::<String>()
+            .parse()
+            .unwrap()
     }
 
     fn network(letter: char, vni: u32, third: u8, ingress: bool) -> (AssignmentKey, Assignment) {
-        let subnet = Subnet { address: Ipv4Addr::new(10, 0, third, 0), prefix_len: 24 };
+        let subnet = Subnet {
+            address: Ipv4Addr::new(10, 0, third, 0),
+            prefix_len: 24,
+        };
         let network = Network {
             id: id(letter),
             meta: Meta::default(),
             spec: NetworkSpec {
-                annotations: Annotations { name: letter.to_string(), ..Annotations::default() },
+                annotations: Annotations {
+                    name: letter.to_string(),
+                    ..Annotations::default()
+                },
                 ingress,
                 ..NetworkSpec::default()
             },
@@ -428,10 +504,18 @@ mod tests {
                 next_host: 2,
             }),
         };
-        (AssignmentKey::Network(id(letter)), Assignment::Network(network))
+        (
+            AssignmentKey::Network(id(letter)),
+            Assignment::Network(network),
+        )
     }
 
-    fn endpoint(network: char, address: [u8; 4], node: char, draining: bool) -> (AssignmentKey, Assignment) {
+    fn endpoint(
+        network: char,
+        address: [u8; 4],
+        node: char,
+        draining: bool,
+    ) -> (AssignmentKey, Assignment) {
         let address = Ipv4Addr::from(address);
         let info = EndpointInfo {
             network: id(network),
@@ -443,7 +527,10 @@ mod tests {
             serving: true,
             draining,
         };
-        (AssignmentKey::Endpoint(id(network), address), Assignment::Endpoint(info))
+        (
+            AssignmentKey::Endpoint(id(network), address),
+            Assignment::Endpoint(info),
+        )
     }
 
     fn service() -> (AssignmentKey, Assignment) {
@@ -471,7 +558,11 @@ mod tests {
 
     fn peer(node: char, address: [u8; 4]) -> (AssignmentKey, Assignment) {
         let data_path_addr = IpAddr::from(address);
-        let info = Peer { node: id(node), hostname: String::new(), data_path_addr };
+        let info = Peer {
+            node: id(node),
+            hostname: String::new(),
+            data_path_addr,
+        };
         (AssignmentKey::Peer(id(node)), Assignment::Peer(info))
     }
 
@@ -480,7 +571,10 @@ mod tests {
             owner,
             network: Some(id(network)),
             address: Ipv4Addr::new(10, 0, third, last),
-            subnet: Subnet { address: Ipv4Addr::new(10, 0, third, 0), prefix_len: 24 },
+            subnet: Subnet {
+                address: Ipv4Addr::new(10, 0, third, 0),
+                prefix_len: 24,
+            },
             gateway: Ipv4Addr::new(10, 0, third, 1),
             ifindex,
         };
@@ -512,30 +606,58 @@ mod tests {
     }
 
     fn endpoint_key(vni: u32, address: [u8; 4]) -> EndpointKey {
-        EndpointKey { vni, addr: Addr::v4(address) }
+        EndpointKey {
+            vni,
+            addr: Addr::v4(address),
+        }
     }
 
     #[test]
     fn local_endpoints_point_at_interfaces_and_remote_ones_at_nodes() {
         let maps = plan(&assignments(false), &facts());
         let local = maps.endpoints[&endpoint_key(4097, [10, 0, 1, 5])];
-        assert_eq!((local.node, local.ifindex, local.flags), (Addr::NONE, 12, 0));
+        assert_eq!(
+            (local.node, local.ifindex, local.flags),
+            (Addr::NONE, 12, 0)
+        );
         assert_eq!(local.mac, [2, 0x42, 10, 0, 1, 5]);
         let remote = maps.endpoints[&endpoint_key(4097, [10, 0, 1, 6])];
-        assert_eq!((remote.node, remote.ifindex), (Addr::v4([192, 168, 0, 2]), 0));
+        assert_eq!(
+            (remote.node, remote.ifindex),
+            (Addr::v4([192, 168, 0, 2]), 0)
+        );
         let host = maps.endpoints[&endpoint_key(4096, [10, 0, 0, 2])];
         assert_eq!((host.ifindex, host.flags), (13, ENDPOINT_HOST));
         // Node z has no data path address (it is down or new): nothing can be sent to it.
-        assert!(!maps.endpoints.contains_key(&endpoint_key(4097, [10, 0, 1, 7])));
-        assert_eq!(maps.interfaces[&InterfaceKey { ifindex: 12 }].netmask_be, 0xffff_ff00_u32.to_be());
+        assert!(
+            !maps
+                .endpoints
+                .contains_key(&endpoint_key(4097, [10, 0, 1, 7]))
+        );
+        assert_eq!(
+            maps.interfaces[&InterfaceKey { ifindex: 12 }].netmask_be,
+            0xffff_ff00_u32.to_be()
+        );
     }
 
     #[test]
     fn a_task_may_send_with_its_address_on_another_network() {
         let maps = plan(&assignments(false), &facts());
         let expected = [
-            (SourceKey { ifindex: 11, addr: Addr::v4([10, 0, 1, 5]) }, SourceValue { vni: 4097 }),
-            (SourceKey { ifindex: 12, addr: Addr::v4([10, 0, 0, 5]) }, SourceValue { vni: 4096 }),
+            (
+                SourceKey {
+                    ifindex: 11,
+                    addr: Addr::v4([10, 0, 1, 5]),
+                },
+                SourceValue { vni: 4097 },
+            ),
+            (
+                SourceKey {
+                    ifindex: 12,
+                    addr: Addr::v4([10, 0, 0, 5]),
+                },
+                SourceValue { vni: 4096 },
+            ),
         ];
         assert_eq!(maps.sources, BTreeMap::from(expected));
     }
@@ -543,36 +665,67 @@ mod tests {
     #[test]
     fn virtual_addresses_and_ports_lead_to_all_serving_tasks() {
         let maps = plan(&assignments(false), &facts());
-        let key = ServiceKey { vni: 4097, addr: Addr::v4([10, 0, 1, 2]), port_be: 0, proto: 0, pad: 0 };
+        let key = ServiceKey {
+            vni: 4097,
+            addr: Addr::v4([10, 0, 1, 2]),
+            port_be: 0,
+            proto: 0,
+            pad: 0,
+        };
         let vip = maps.services[&key];
         // 10.0.1.7 serves too, on a node without a data path address: its share is lost until it is seen to be down.
         assert_eq!(vip.backend_count, 3);
         let table = &maps.maglev[&vip.service];
         assert_eq!(table.len(), MAGLEV_SIZE);
-        assert!(table.iter().all(|backend| maps.backends.contains_key(&BackendKey { backend: *backend })));
-        let port = maps.published[&PublishedKey { port_be: 8080_u16.to_be(), proto: 6, pad: 0 }];
-        assert_eq!((port.backend_count, port.target_port_be), (2, 80_u16.to_be()));
+        assert!(table.iter().all(|backend| {
+            maps.backends
+                .contains_key(&BackendKey { backend: *backend })
+        }));
+        let port = maps.published[&PublishedKey {
+            port_be: 8080_u16.to_be(),
+            proto: 6,
+            pad: 0,
+        }];
+        assert_eq!(
+            (port.backend_count, port.target_port_be),
+            (2, 80_u16.to_be())
+        );
         assert_ne!(port.service, vip.service);
     }
 
     #[test]
     fn draining_tasks_get_no_new_flows_unless_no_other_is_left() {
         let maps = plan(&assignments(true), &facts());
-        let port = maps.published[&PublishedKey { port_be: 8080_u16.to_be(), proto: 6, pad: 0 }];
+        let port = maps.published[&PublishedKey {
+            port_be: 8080_u16.to_be(),
+            proto: 6,
+            pad: 0,
+        }];
         assert_eq!(port.backend_count, 1);
         let only_draining: Assignments = assignments(true)
             .into_iter()
             .filter(|(key, _)| *key != AssignmentKey::Endpoint(id('i'), Ipv4Addr::new(10, 0, 0, 5)))
             .collect();
         let maps = plan(&only_draining, &facts());
-        let port = maps.published[&PublishedKey { port_be: 8080_u16.to_be(), proto: 6, pad: 0 }];
+        let port = maps.published[&PublishedKey {
+            port_be: 8080_u16.to_be(),
+            proto: 6,
+            pad: 0,
+        }];
         assert_eq!(port.backend_count, 1);
     }
 
     #[test]
     fn the_plan_of_two_nodes_agrees_on_tables() {
         let here = plan(&assignments(false), &facts());
-        let there = plan(&assignments(false), &LocalFacts { node: id('b'), interfaces: Vec::new(), ..facts() });
+        let there = plan(
+            &assignments(false),
+            &LocalFacts {
+                node: id('b'),
+                interfaces: Vec::new(),
+                ..facts()
+            },
+        );
         assert_eq!(here.maglev, there.maglev);
         assert_eq!(here.backends, there.backends);
     }

@@ -1,7 +1,15 @@
-//! What each node must run and know: assignments as a snapshot and numbered deltas, heartbeats, sessions.
+//! What each node must run and know: assignments as a snapshot and numbered deltas. Sessions and heartbeats are the
+//! leader's (`leader::Leader`).
 
 mod assignment;
+mod assignments_for;
+mod diff;
 
 pub use assignment::{
     Assignment, AssignmentKey, Assignments, Delta, EndpointInfo, Peer, ServiceInfo,
 };
+pub use assignments_for::{Affected, affected_nodes, assignments_for};
+pub use diff::{apply, diff, key_of, snapshot};
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,9 @@ pub mod cluster;
 pub mod network;
 pub mod node;
 pub mod service;
+mod subnet;
 pub mod task;
+pub mod transition;
 
 use alloc::{collections::BTreeMap, string::String};
 
@@ -13,6 +15,7 @@ pub use network::*;
 pub use node::*;
 use serde::{Deserialize, Serialize};
 pub use service::*;
+pub use subnet::InvalidSubnet;
 pub use task::*;
 
 use crate::time::Timestamp;

@@ -44,6 +44,28 @@ pub struct Task {
     pub start_after: Timestamp,
 }
 
+impl Task {
+    /// Whether the managers want the task to be or become running.
+    pub fn is_wanted(&self) -> bool {
+        self.desired_state <= TaskState::Running
+    }
+
+    /// Name of the task's container: `service.slot.id`, with the node instead of the slot for a global service.
+    pub fn container_name(&self) -> String {
+        alloc::format!("{}.{}", self.name(), self.id)
+    }
+
+    /// Name of the task without its identifier: `service.slot`, as tables show it.
+    pub fn name(&self) -> String {
+        let service = &self.service_annotations.name;
+        if self.slot == 0 {
+            alloc::format!("{service}.{}", self.node)
+        } else {
+            alloc::format!("{service}.{}", self.slot)
+        }
+    }
+}
+
 /// States of a task in SwarmKit's order and with its numbers. A task's observed state only grows.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -82,6 +104,44 @@ pub enum TaskState {
 }
 
 impl TaskState {
+    /// Every state, in order.
+    pub const ALL: [Self; 14] = [
+        Self::New,
+        Self::Pending,
+        Self::Assigned,
+        Self::Accepted,
+        Self::Preparing,
+        Self::Ready,
+        Self::Starting,
+        Self::Running,
+        Self::Complete,
+        Self::Shutdown,
+        Self::Failed,
+        Self::Rejected,
+        Self::Remove,
+        Self::Orphaned,
+    ];
+
+    /// The name in the API, lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Pending => "pending",
+            Self::Assigned => "assigned",
+            Self::Accepted => "accepted",
+            Self::Preparing => "preparing",
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Shutdown => "shutdown",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Remove => "remove",
+            Self::Orphaned => "orphaned",
+        }
+    }
+
     /// Whether a task in this observed state will never run again.
     pub fn is_terminal(self) -> bool {
         self > Self::Running

@@ -179,8 +179,11 @@ mod tests {
     fn a_wish_to_stop_wins_until_the_task_is_dead() {
         for desired in [Shutdown, Remove] {
             for observed in STATES {
-                let expected =
-                    if observed.is_terminal() { Action::Rest } else { Action::Shutdown };
+                let expected = if observed.is_terminal() {
+                    Action::Rest
+                } else {
+                    Action::Shutdown
+                };
                 assert_eq!(task_step(observed, desired), expected, "{observed:?}");
             }
         }
@@ -188,8 +191,11 @@ mod tests {
 
     #[test]
     fn states_only_grow_whatever_happens() {
-        let outcomes =
-            [Outcome::Done, Outcome::Exited { code: 3 }, Outcome::Failed("no".to_string())];
+        let outcomes = [
+            Outcome::Done,
+            Outcome::Exited { code: 3 },
+            Outcome::Failed("no".to_string()),
+        ];
         for observed in STATES {
             for desired in STATES {
                 for outcome in &outcomes {
@@ -205,9 +211,24 @@ mod tests {
     #[test]
     fn outcomes_read_like_swarms() {
         for (action, outcome, state, err) in [
-            (Action::Prepare, Outcome::Failed("No such image: x".to_string()), Rejected, "No such image: x"),
-            (Action::Start, Outcome::Failed("boom".to_string()), Failed, "boom"),
-            (Action::Wait, Outcome::Exited { code: 137 }, Failed, "task: non-zero exit (137)"),
+            (
+                Action::Prepare,
+                Outcome::Failed("No such image: x".to_string()),
+                Rejected,
+                "No such image: x",
+            ),
+            (
+                Action::Start,
+                Outcome::Failed("boom".to_string()),
+                Failed,
+                "boom",
+            ),
+            (
+                Action::Wait,
+                Outcome::Exited { code: 137 },
+                Failed,
+                "task: non-zero exit (137)",
+            ),
             (Action::Wait, Outcome::Exited { code: 0 }, Complete, ""),
             (Action::Shutdown, Outcome::Done, Shutdown, ""),
         ] {

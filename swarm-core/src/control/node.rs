@@ -1,0 +1,180 @@
+//! Nodes: joining, the operator's wishes, removal.
+
+use alloc::format;
+use core::net::{IpAddr, SocketAddr};
+
+use super::{Code, ControlError, check_version, validate};
+use crate::{
+    id::NodeId,
+    model::{
+        Annotations, Availability, ManagerStatus, Meta, Node, NodeSpec, NodeState, NodeStatus,
+        Reachability, Role, Task, TaskState, Version,
+    },
+    store::{Object, ObjectId, Store, Transaction},
+    time::Timestamp,
+};
+
+/// A node that joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNode {
+    /// Common name of its certificate.
+    pub id: NodeId,
+    /// The role its token stands for.
+    pub role: Role,
+    /// Wanted availability (`--availability`).
+    pub availability: Availability,
+    /// The address the request came from, if known.
+    pub addr: Option<IpAddr>,
+    /// Set when it is a member of Raft already: its number and where others reach it.
+    pub manager: Option<(u64, SocketAddr)>,
+}
+
+pub(super) fn new_node(new: NewNode) -> Node {
+    Node {
+        id: new.id,
+        meta: Meta::default(),
+        spec: NodeSpec {
+            annotations: Annotations::default(),
+            role: new.role,
+            availability: new.availability,
+        },
+        description: None,
+        status: NodeStatus {
+            addr: new.addr,
+            ..NodeStatus::default()
+        },
+        manager: new.manager.map(|(raft_id, addr)| ManagerStatus {
+            raft_id,
+            addr,
+            leader: false,
+            reachability: Reachability::Reachable,
+        }),
+        attachment: None,
+    }
+}
+
+/// Stores a node that got its certificate.
+pub fn add_node(store: &Store, new: NewNode, now: Timestamp) -> Result<Transaction, ControlError> {
+    if store.node(&new.id).is_some() {
+        return Err(ControlError::new(
+            Code::AlreadyExists,
+            format!("node {} already exists", new.id),
+        ));
+    }
+    Ok(Transaction::new(now).create(Object::Node(new_node(new))))
+}
+
+/// Records that a node became (or is no longer) a member of Raft.
+pub fn set_manager(
+    store: &Store,
+    id: &NodeId,
+    manager: Option<ManagerStatus>,
+    now: Timestamp,
+) -> Result<Transaction, ControlError> {
+    let mut node = current(store, id)?.clone();
+    if node.manager == manager {
+        return Ok(Transaction::new(now));
+    }
+    node.manager = manager;
+    let version = node.meta.version;
+    Ok(Transaction::new(now).put(Object::Node(node), version))
+}
+
+/// `node update|promote|demote`: labels, availability and role.
+pub fn update_node(
+    store: &Store,
+    id: &NodeId,
+    version: Version,
+    spec: NodeSpec,
+    now: Timestamp,
+) -> Result<Transaction, ControlError> {
+    let node = current(store, id)?;
+    check_version(version, node.meta)?;
+    validate::labels(&spec.annotations.labels)?;
+    if node.spec.role == Role::Manager && spec.role == Role::Worker {
+        check_demotion(store)?;
+    }
+    let mut node = node.clone();
+    node.spec = spec;
+    Ok(Transaction::new(now).put(Object::Node(node), version))
+}
+
+/// Refuses to demote the last manager, or one without which the rest would have no quorum.
+fn check_demotion(store: &Store) -> Result<(), ControlError> {
+    let managers = store.nodes().filter(|node| node.spec.role == Role::Manager);
+    let (mut total, mut reachable) = (0usize, 0usize);
+    for node in managers {
+        total = total.saturating_add(1);
+        let manager = node.manager.as_ref();
+        if manager.is_none_or(|manager| manager.reachability != Reachability::Unreachable) {
+            reachable = reachable.saturating_add(1);
+        }
+    }
+    if total <= 1 {
+        return Err(ControlError::new(
+            Code::FailedPrecondition,
+            "attempting to demote the last manager of the swarm",
+        ));
+    }
+    let remaining = total.saturating_sub(1);
+    if reachable.saturating_sub(1) < (remaining / 2).saturating_add(1) {
+        return Err(ControlError::new(
+            Code::FailedPrecondition,
+            "can't remove member from the raft: this would result in a loss of quorum",
+        ));
+    }
+    Ok(())
+}
+
+/// `node rm`: forgets a node that is down; its unfinished tasks are orphaned. The caller closes its session and makes
+/// its certificate worthless.
+pub fn remove_node(
+    store: &Store,
+    id: &NodeId,
+    force: bool,
+    now: Timestamp,
+) -> Result<Transaction, ControlError> {
+    let node = current(store, id)?;
+    if node.manager.is_some() || node.spec.role == Role::Manager {
+        return Err(ControlError::new(
+            Code::FailedPrecondition,
+            format!(
+                "node {id} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal"
+            ),
+        ));
+    }
+    let gone = match node.status.state {
+        NodeState::Down | NodeState::Unknown => true,
+        NodeState::Ready | NodeState::Disconnected => false,
+    };
+    if !gone && !force {
+        return Err(ControlError::new(
+            Code::FailedPrecondition,
+            format!("node {id} is not down and can't be removed"),
+        ));
+    }
+    let mut transaction =
+        Transaction::new(now).remove(ObjectId::Node(id.clone()), node.meta.version);
+    for task in store.tasks_of_node(id) {
+        if !task.status.state.is_terminal() {
+            let version = task.meta.version;
+            transaction = transaction.put(Object::Task(orphaned(task.clone(), now)), version);
+        }
+    }
+    Ok(transaction)
+}
+
+fn orphaned(mut task: Task, now: Timestamp) -> Task {
+    task.status.timestamp = now;
+    task.status.state = TaskState::Orphaned;
+    "Task belonged to a node that has been deleted".clone_into(&mut task.status.message);
+    task
+}
+
+fn current<'a>(store: &'a Store, id: &NodeId) -> Result<&'a Node, ControlError> {
+    store
+        .node(id)
+        .ok_or_else(|| ControlError::new(Code::NotFound, format!("node {id} not found")))
+}
+
+use alloc::borrow::ToOwned as _;

@@ -1,0 +1,335 @@
+//! Sessions of agents: who is there, who is late, and which store state each node has programmed.
+//!
+//! An agent sends a heartbeat every tenth of the cluster's heartbeat period (not more often than every 500 ms); a node
+//! that is silent for five of those is down: 2.5 s with Docker's default period of 5 s. A node whose session *closed*
+//! still has a living host behind it (its kernel said good-bye) and is probably restarting its agent, which must not
+//! cost its tasks: it has three whole periods to come back. So has every node after a change of leader.
+
+use alloc::{borrow::ToOwned as _, collections::BTreeMap, format, string::String, vec::Vec};
+use core::{net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::Leader;
+use crate::{
+    control::{Code, ControlError},
+    id::{NodeId, TaskId},
+    model::{ClusterSpec, Node, NodeDescription, NodeState, TaskState, TaskStatus, transition},
+    orchestrator::ENFORCED,
+    store::{Draft, Object, Store, Transaction},
+    time::Timestamp,
+};
+
+/// Shortest time between heartbeats of one agent.
+const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// Missed heartbeats after which a silent node is down.
+const MISSED_HEARTBEATS: u32 = 5;
+/// Heartbeat periods that a node has to come back after its session closed or the leader changed.
+const GRACE_PERIODS: u32 = 3;
+/// What `node inspect` says after a change of leader (SwarmKit's text).
+const LEADERSHIP_CHANGED: &str =
+    "Node moved to \"unknown\" state due to leadership change in cluster";
+
+/// Identifies one session of an agent; chosen by the manager.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub String);
+
+/// The intervals that follow from the cluster's heartbeat period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatTimes {
+    /// Between two heartbeats of an agent.
+    pub interval: Duration,
+    /// Silence after which a node is down.
+    pub silence: Duration,
+    /// Time to come back after a closed session or a change of leader.
+    pub grace: Duration,
+}
+
+impl HeartbeatTimes {
+    /// The intervals for a cluster.
+    pub fn new(spec: &ClusterSpec) -> Self {
+        let interval = (spec.heartbeat_period / 10).max(MIN_HEARTBEAT_INTERVAL);
+        let silence = interval.saturating_mul(MISSED_HEARTBEATS);
+        let grace = spec.heartbeat_period.saturating_mul(GRACE_PERIODS);
+        Self {
+            interval,
+            silence,
+            grace: grace.max(silence),
+        }
+    }
+
+    fn of(cluster: Option<&crate::model::Cluster>) -> Self {
+        match cluster {
+            Some(cluster) => Self::new(&cluster.spec),
+            None => Self::new(&ClusterSpec::default()),
+        }
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The stream broke or the agent stopped; it may come back.
+    Closed,
+    /// The node left the cluster.
+    ForGood,
+}
+
+/// All sessions, and nodes that should have one.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    started: Timestamp,
+    /// Whether nodes that the previous leader knew were moved to Unknown.
+    took_over: bool,
+    nodes: BTreeMap<NodeId, Session>,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    /// `None` while the node has no session.
+    id: Option<SessionId>,
+    /// When the node is late.
+    deadline: Timestamp,
+    /// Store index that each assignment generation sent to the node reflects.
+    sent: BTreeMap<u64, u64>,
+    /// Store index the node's kernel reflects; `None` until it acknowledged something.
+    programmed: Option<u64>,
+}
+
+impl Sessions {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            started: now,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn forget(&mut self, node: &NodeId) {
+        self.nodes.remove(node);
+    }
+
+    /// Marks late nodes as down; returns the next moment at which one may be late.
+    pub(super) fn detect(&mut self, draft: &mut Draft<'_>) -> Option<Timestamp> {
+        let times = HeartbeatTimes::of(draft.cluster());
+        let now = draft.now();
+        let mut next: Option<Timestamp> = None;
+        let mut changed: Vec<Node> = Vec::new();
+        for node in draft.nodes() {
+            if node.status.state == NodeState::Down {
+                continue;
+            }
+            let session = self
+                .nodes
+                .entry(node.id.clone())
+                .or_insert_with(|| Session {
+                    deadline: now + times.grace,
+                    ..Session::default()
+                });
+            if session.deadline <= now {
+                let message = match session.id.take() {
+                    Some(_) => "heartbeat failure",
+                    None => "heartbeat failure for node without a session",
+                };
+                changed.push(moved(node, NodeState::Down, message, now));
+                continue;
+            }
+            let known = node.status.state != NodeState::Unknown;
+            if !self.took_over && session.id.is_none() && known {
+                changed.push(moved(node, NodeState::Unknown, LEADERSHIP_CHANGED, now));
+            }
+            let deadline = session.deadline;
+            next = Some(next.map_or(deadline, |next| next.min(deadline)));
+        }
+        // Repeated until a step had nothing to write, so that a lost race is noticed.
+        self.took_over |= changed.is_empty();
+        for node in changed {
+            draft.put_node(node);
+        }
+        next
+    }
+
+    /// The store index that every node with a session has programmed. Nodes that never acknowledge are not waited for.
+    pub(super) fn programmed(&self) -> u64 {
+        let present = self.nodes.values().filter(|session| session.id.is_some());
+        present
+            .filter_map(|session| session.programmed)
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+}
+
+fn moved(node: &Node, state: NodeState, message: &str, now: Timestamp) -> Node {
+    let mut node = node.clone();
+    if node.status.state != state {
+        node.status.since = now;
+    }
+    node.status.state = state;
+    message.clone_into(&mut node.status.message);
+    node
+}
+
+impl Leader {
+    /// An agent opened a session: the node is ready, its description and addresses are recorded. An older session of the
+    /// node counts no more. A node that was removed is refused.
+    #[expect(clippy::too_many_arguments, reason = "the content of one message")]
+    pub fn register(
+        &mut self,
+        store: &Store,
+        node: &NodeId,
+        session: SessionId,
+        description: NodeDescription,
+        addr: Option<IpAddr>,
+        data_path_addr: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Transaction, ControlError> {
+        let stored = find(store, node)?;
+        let times = HeartbeatTimes::of(store.cluster());
+        let entry = self.sessions.nodes.entry(node.clone()).or_default();
+        *entry = Session {
+            id: Some(session),
+            deadline: now + times.silence,
+            ..Session::default()
+        };
+        let mut next = moved(stored, NodeState::Ready, "", now);
+        next.description = Some(description);
+        next.status.addr = addr.or(next.status.addr);
+        next.status.data_path_addr = data_path_addr.or(next.status.data_path_addr);
+        Ok(write_if_changed(stored, next, now))
+    }
+
+    /// An agent was heard from. Returns whether the session is the current one; if not, the agent must open a new one.
+    pub fn heartbeat(
+        &mut self,
+        store: &Store,
+        node: &NodeId,
+        session: &SessionId,
+        now: Timestamp,
+    ) -> bool {
+        let times = HeartbeatTimes::of(store.cluster());
+        match self.sessions.nodes.get_mut(node) {
+            Some(entry) if entry.id.as_ref() == Some(session) => {
+                entry.deadline = now + times.silence;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The session ended; a session that was replaced meanwhile changes nothing.
+    pub fn session_closed(
+        &mut self,
+        store: &Store,
+        node: &NodeId,
+        session: &SessionId,
+        why: Left,
+        now: Timestamp,
+    ) -> Transaction {
+        let times = HeartbeatTimes::of(store.cluster());
+        let entry = self.sessions.nodes.get_mut(node);
+        let current = entry.filter(|entry| entry.id.as_ref() == Some(session));
+        let (Some(entry), Some(stored)) = (current, store.node(node)) else {
+            return Transaction::new(now);
+        };
+        entry.id = None;
+        let next = match why {
+            Left::Closed => {
+                entry.deadline = now + times.grace;
+                moved(
+                    stored,
+                    NodeState::Disconnected,
+                    "the agent closed its session",
+                    now,
+                )
+            }
+            Left::ForGood => moved(stored, NodeState::Down, "the node left the swarm", now),
+        };
+        write_if_changed(stored, next, now)
+    }
+
+    /// The current session of a node.
+    pub fn session(&self, node: &NodeId) -> Option<&SessionId> {
+        self.sessions.nodes.get(node)?.id.as_ref()
+    }
+
+    /// Assignments of `generation` were sent to a node; they reflect the store at `index`. Call it again with the same
+    /// generation when a later store state needed no new assignments.
+    pub fn assignments_sent(&mut self, node: &NodeId, generation: u64, index: u64) {
+        if let Some(entry) = self.sessions.nodes.get_mut(node) {
+            entry.sent.insert(generation, index);
+            let acknowledged = entry.programmed.is_some() && entry.sent.len() == 1;
+            if acknowledged {
+                entry.programmed = Some(index);
+            }
+        }
+    }
+
+    /// A node has programmed this generation of its assignments into its kernel.
+    pub fn programmed(&mut self, node: &NodeId, generation: u64) {
+        let Some(entry) = self.sessions.nodes.get_mut(node) else {
+            return;
+        };
+        let newer = entry.sent.split_off(&generation.saturating_add(1));
+        let reached = entry
+            .sent
+            .last_key_value()
+            .map(|(last, index)| (*last, *index));
+        entry.sent = newer;
+        if let Some((last, index)) = reached {
+            entry.programmed = entry.programmed.max(Some(index));
+            // Kept, so that "nothing new for this node" can move the generation's index on.
+            if entry.sent.is_empty() {
+                entry.sent.insert(last, index);
+            }
+        }
+    }
+
+    /// An agent reports on its tasks. Reports on other nodes' tasks and steps backwards are dropped: an agent that was
+    /// away may report what the cluster has long given up on.
+    pub fn task_statuses(
+        &self,
+        store: &Store,
+        node: &NodeId,
+        statuses: Vec<(TaskId, TaskStatus)>,
+        now: Timestamp,
+    ) -> Transaction {
+        let mut draft = Draft::new(store, now);
+        for (id, status) in statuses {
+            let Some(task) = draft.task(&id).filter(|task| task.node == *node) else {
+                continue;
+            };
+            let mut task = task.clone();
+            let next = merged(&task.status, status);
+            let moved = transition::advance(transition::Component::Agent, &mut task.status, next);
+            if moved.is_ok() {
+                draft.put_task(task);
+            }
+        }
+        draft.into_transaction()
+    }
+}
+
+/// A task that was taken off its node because of the constraints ends as rejected, with that reason (SwarmKit's view).
+fn merged(current: &TaskStatus, mut next: TaskStatus) -> TaskStatus {
+    if current.err == ENFORCED {
+        ENFORCED.clone_into(&mut next.err);
+        if next.state.is_terminal() {
+            next.state = TaskState::Rejected;
+            "task rejected by constraint enforcer".clone_into(&mut next.message);
+        }
+    }
+    next
+}
+
+fn find<'a>(store: &'a Store, node: &NodeId) -> Result<&'a Node, ControlError> {
+    store
+        .node(node)
+        .ok_or_else(|| ControlError::new(Code::NotFound, format!("node {node} not found")))
+}
+
+fn write_if_changed(stored: &Node, next: Node, now: Timestamp) -> Transaction {
+    if *stored == next {
+        return Transaction::new(now);
+    }
+    Transaction::new(now).put(Object::Node(next), stored.meta.version)
+}
