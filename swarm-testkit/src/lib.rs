@@ -5,4 +5,7 @@
 pub mod http;
 pub mod lab;
 pub mod netns;
+pub mod processes;
+pub mod supervise;
+pub mod traffic;
 pub mod wait;

@@ -17,7 +17,7 @@ use nix::mount::{MsFlags, mount};
 use super::claim::Site;
 use crate::{
     netns::{Netns, run},
-    wait,
+    processes, wait,
 };
 
 const SOCKET_AT_MOST: Duration = Duration::from_secs(20);
@@ -177,6 +177,15 @@ impl Host {
     /// The agent's process number.
     pub fn agent_pid(&self) -> Option<u32> {
         self.agent.as_ref().map(Child::id)
+    }
+
+    /// The process number of the manager this host's agent runs, if it runs one.
+    pub fn manager_pid(&self) -> anyhow::Result<i32> {
+        let managers = processes::of_program("swarm-manager", &self.folder)?;
+        managers
+            .first()
+            .map(|row| row.pid)
+            .with_context(|| format!("no manager on {}", self.name))
     }
 
     pub(super) fn detach(mut self) {

@@ -138,6 +138,13 @@ impl Lab {
         self.claim.site.ip(network::CLIENT)
     }
 
+    /// One more namespace, joined to nothing, that goes with the lab.
+    pub fn namespace(&self, role: &str) -> anyhow::Result<(String, Netns)> {
+        let name = self.claim.site.namespace(role);
+        let netns = Netns::create(&name)?;
+        Ok((name, netns))
+    }
+
     /// The image whose page names its task and the client it saw.
     pub fn web_image(&self) -> String {
         format!("{}/web:1", self.registry.address())

@@ -14,13 +14,17 @@ use std::{
 use anyhow::{Context as _, bail};
 use nix::{
     mount::{MntFlags, umount2},
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, waitpid},
+    },
     unistd::Pid,
 };
 
 use super::claim::Site;
 use crate::{
     netns::{FOLDER as NAMESPACES, run},
+    processes::{self, Row},
     wait,
 };
 
@@ -61,7 +65,7 @@ pub(super) fn remove(site: &Site) -> anyhow::Result<()> {
 fn kill_all(folder: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
     let mut cgroups = BTreeSet::new();
     wait::until("the lab's processes to end", AT_MOST, || {
-        let ours = processes(folder)?;
+        let ours = processes_of(folder)?;
         for process in &ours {
             if process.is_container {
                 cgroups.extend(container_cgroups(process.pid));
@@ -70,6 +74,7 @@ fn kill_all(folder: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
                 Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
                 Err(error) => return Err(error).context(format!("process {}", process.pid)),
             }
+            reap(process.pid)?;
         }
         if ours.is_empty() {
             Ok(())
@@ -80,6 +85,14 @@ fn kill_all(folder: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
     Ok(cgroups)
 }
 
+/// Lets a killed child of this very process go; others have parents of their own.
+fn reap(pid: i32) -> anyhow::Result<()> {
+    match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
+        Ok(_) | Err(nix::errno::Errno::ECHILD) => Ok(()),
+        Err(error) => Err(error).context(format!("waiting for {pid}")),
+    }
+}
+
 /// A process of a lab.
 #[derive(Debug)]
 struct Ours {
@@ -88,18 +101,9 @@ struct Ours {
     is_container: bool,
 }
 
-/// One row of the process table.
-#[derive(Debug)]
-struct Row {
-    pid: i32,
-    parent: i32,
-    name: String,
-    arguments: Vec<String>,
-}
-
 /// The lab's programs, then all their descendants. Zombies are dead already.
-fn processes(folder: &Path) -> anyhow::Result<Vec<Ours>> {
-    let table = process_table()?;
+fn processes_of(folder: &Path) -> anyhow::Result<Vec<Ours>> {
+    let table = processes::table()?;
     let below = format!("{}/", folder.display());
     let is_root = |row: &Row| {
         PROGRAMS.contains(&row.name.as_str())
@@ -136,41 +140,6 @@ fn processes(folder: &Path) -> anyhow::Result<Vec<Ours>> {
         next += 1;
     }
     Ok(ours)
-}
-
-fn process_table() -> anyhow::Result<Vec<Row>> {
-    let mut table = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        // A process may end between two reads.
-        if let Some(row) = read_row(pid) {
-            table.push(row);
-        }
-    }
-    Ok(table)
-}
-
-fn read_row(pid: i32) -> Option<Row> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (before, after) = stat.rsplit_once(')')?;
-    let name = before.split_once('(')?.1.to_owned();
-    let mut fields = after.split_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let arguments = arguments
-        .split(|byte| *byte == 0)
-        .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect();
-    (state != "Z").then_some(Row {
-        pid,
-        parent,
-        name,
-        arguments,
-    })
 }
 
 /// The cgroups a container's process is in, in every hierarchy; never the root's.
@@ -287,10 +256,8 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_in_the_table_and_belongs_to_no_lab() {
-        let own = i32::try_from(std::process::id()).unwrap();
-        assert!(process_table().unwrap().iter().any(|row| row.pid == own));
-        let ours = processes(Path::new("/tmp/swarm-lab/none")).unwrap();
+    fn a_lab_that_never_was_has_no_processes() {
+        let ours = processes_of(Path::new("/tmp/swarm-lab/none")).unwrap();
         assert!(ours.is_empty(), "{ours:?}");
     }
 }
