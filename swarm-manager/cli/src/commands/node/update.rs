@@ -1,0 +1,101 @@
+//! `node update`, `node promote` and `node demote`.
+
+use serde_json::Value;
+
+use crate::app::App;
+use crate::error::{CliError, Outcome};
+use crate::flags::{Flag, Kind, Matches, flag};
+use crate::values::object::{ensure, from_pairs, number, text};
+
+pub(super) fn flags() -> Vec<Flag> {
+    vec![
+        flag(
+            "role",
+            Kind::Text,
+            "Role of the node (\"worker\", \"manager\")",
+        ),
+        flag(
+            "availability",
+            Kind::Text,
+            "Availability of the node (\"active\", \"pause\", \"drain\")",
+        ),
+        flag(
+            "label-add",
+            Kind::Label,
+            "Add or update a node label (\"key=value\")",
+        ),
+        flag("label-rm", Kind::List, "Remove a node label if exists"),
+    ]
+}
+
+pub(super) async fn run(app: &mut App, matches: &Matches) -> Outcome {
+    let name = &matches.args[0];
+    let node = app.client.get(&format!("/nodes/{name}"), &[]).await?;
+    let mut spec = node["Spec"].clone();
+    merge(&mut spec, matches)?;
+    send(app, &node, &spec).await?;
+    app.say(name)
+}
+
+fn merge(spec: &mut Value, matches: &Matches) -> Result<(), CliError> {
+    for (name, field) in [("role", "Role"), ("availability", "Availability")] {
+        if let Some(value) = matches.given_text(name) {
+            ensure(spec, &[]).insert(field.to_owned(), value.into());
+        }
+    }
+    let labels = ensure(spec, &["Labels"]);
+    labels.extend(from_pairs(matches.list("label-add")));
+    for key in matches.list("label-rm") {
+        if labels.shift_remove(key).is_none() {
+            return Err(CliError::refused(format!(
+                "key {key} doesn't exist in node's labels"
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn send(app: &App, node: &Value, spec: &Value) -> Result<(), CliError> {
+    let version = number(node, "/Version/Index").to_string();
+    let path = format!("/nodes/{}/update", text(node, "/ID"));
+    app.client
+        .post(&path, &[("version", &version)], spec)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn promote(app: &mut App, matches: &Matches) -> Outcome {
+    for name in &matches.args {
+        if set_role(app, name, "manager").await? {
+            app.say(format_args!(
+                "Node {name} promoted to a manager in the swarm."
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn demote(app: &mut App, matches: &Matches) -> Outcome {
+    for name in &matches.args {
+        if set_role(app, name, "worker").await? {
+            app.say(format_args!("Manager {name} demoted in the swarm."))?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes a node's role; false when it has the role already.
+async fn set_role(app: &mut App, name: &str, role: &str) -> Result<bool, CliError> {
+    let node = app.client.get(&format!("/nodes/{name}"), &[]).await?;
+    if text(&node, "/Spec/Role") == role {
+        app.say(format_args!(
+            "Node {} is already a {role}.",
+            text(&node, "/ID")
+        ))?;
+        return Ok(false);
+    }
+    let mut spec = node["Spec"].clone();
+    ensure(&mut spec, &[]).insert("Role".to_owned(), role.into());
+    send(app, &node, &spec).await?;
+    Ok(true)
+}

@@ -1,0 +1,142 @@
+//! Every flag of `service create` and `service update`, one per row. A row with `.later()` exists
+//! in Docker and is refused here until `spec` and `edit` honour it; removing the word enables it.
+
+use super::{DETACH, QUIET};
+use crate::flags::{Flag, Kind, Scope, flag};
+
+const ANY: Kind = Kind::List;
+
+const FLAGS: &[Flag] = &[
+    flag("args", Kind::Words, "Service command args").update(),
+    flag("cap-add", ANY, "Add Linux capabilities").later(),
+    flag("cap-drop", ANY, "Drop Linux capabilities").later(),
+    flag("config", Kind::Opaque("config"), "Specify configurations to expose to the service").create().later(),
+    flag("config-add", Kind::Opaque("config"), "Add or update a config file on a service").update().later(),
+    flag("config-rm", ANY, "Remove a configuration file").update().later(),
+    flag("constraint", ANY, "Placement constraints").create(),
+    flag("constraint-add", ANY, "Add or update a placement constraint").update(),
+    flag("constraint-rm", ANY, "Remove a constraint").update(),
+    flag("container-label", Kind::Label, "Container labels").create(),
+    flag("container-label-add", Kind::Label, "Add or update a container label").update(),
+    flag("container-label-rm", ANY, "Remove a container label by its key").update(),
+    flag("credential-spec", Kind::Opaque("credential-spec"), "Credential spec for managed service account (Windows only)").later(),
+    DETACH,
+    flag("dns", ANY, "Set custom DNS servers").create().later(),
+    flag("dns-add", ANY, "Add or update a custom DNS server").update().later(),
+    flag("dns-option", ANY, "Set DNS options").create().later(),
+    flag("dns-option-add", ANY, "Add or update a DNS option").update().later(),
+    flag("dns-option-rm", ANY, "Remove a DNS option").update().later(),
+    flag("dns-rm", ANY, "Remove a custom DNS server").update().later(),
+    flag("dns-search", ANY, "Set custom DNS search domains").create().later(),
+    flag("dns-search-add", ANY, "Add or update a custom DNS search domain").update().later(),
+    flag("dns-search-rm", ANY, "Remove a DNS search domain").update().later(),
+    flag("endpoint-mode", Kind::Text, "Endpoint mode (vip or dnsrr)").default("vip"),
+    flag("entrypoint", Kind::Words, "Overwrite the default ENTRYPOINT of the image"),
+    flag("env", Kind::Env, "Set environment variables").short('e').create(),
+    flag("env-add", Kind::Env, "Add or update an environment variable").update(),
+    flag("env-file", ANY, "Read in a file of environment variables").create(),
+    flag("env-rm", ANY, "Remove an environment variable").update(),
+    flag("force", Kind::Bool, "Force update even if no changes require it").update().later(),
+    flag("generic-resource", ANY, "User defined resources").create().later(),
+    flag("generic-resource-add", ANY, "Add a Generic resource").update().later(),
+    flag("generic-resource-rm", ANY, "Remove a Generic resource").update().later(),
+    flag("group", ANY, "Set one or more supplementary user groups for the container").create().later(),
+    flag("group-add", ANY, "Add an additional supplementary user group to the container").update().later(),
+    flag("group-rm", ANY, "Remove a previously added supplementary user group from the container").update().later(),
+    flag("health-cmd", Kind::Text, "Command to run to check health").later(),
+    flag("health-interval", Kind::PositiveDuration, "Time between running the check (ms|s|m|h)").later(),
+    flag("health-retries", Kind::Int, "Consecutive failures needed to report unhealthy").later(),
+    flag("health-start-interval", Kind::PositiveDuration, "Time between running the check during the start period (ms|s|m|h)").later(),
+    flag("health-start-period", Kind::PositiveDuration, "Start period for the container to initialize before counting retries towards unstable (ms|s|m|h)").later(),
+    flag("health-timeout", Kind::PositiveDuration, "Maximum time to allow one check to run (ms|s|m|h)").later(),
+    flag("host", ANY, "Set one or more custom host-to-IP mappings (host:ip)").create().later(),
+    flag("host-add", ANY, "Add a custom host-to-IP mapping (\"host:ip\")").update().later(),
+    flag("host-rm", ANY, "Remove a custom host-to-IP mapping (\"host:ip\")").update().later(),
+    flag("hostname", Kind::Text, "Container hostname"),
+    flag("image", Kind::Text, "Service image tag").update(),
+    flag("init", Kind::Bool, "Use an init inside each service container to forward signals and reap processes").later(),
+    flag("isolation", Kind::Text, "Service container isolation mode").later(),
+    flag("label", Kind::Label, "Service labels").short('l').create(),
+    flag("label-add", Kind::Label, "Add or update a service label").update(),
+    flag("label-rm", ANY, "Remove a label by its key").update(),
+    flag("limit-cpu", Kind::Decimal, "Limit CPUs"),
+    flag("limit-memory", Kind::Bytes, "Limit Memory"),
+    flag("limit-pids", Kind::Int, "Limit maximum number of processes (default 0 = unlimited)"),
+    flag("log-driver", Kind::Text, "Logging driver for service").later(),
+    flag("log-opt", ANY, "Logging driver options").later(),
+    flag("max-concurrent", Kind::Uint, "Number of job tasks to run concurrently (default equal to --replicas)"),
+    flag("mode", Kind::Text, "Service mode (\"replicated\", \"global\", \"replicated-job\", \"global-job\")").default("replicated").create(),
+    flag("mount", Kind::Mount, "Attach a filesystem mount to the service").create(),
+    flag("mount-add", Kind::Mount, "Add or update a mount on a service").update(),
+    flag("mount-rm", ANY, "Remove a mount by its target path").update(),
+    flag("name", Kind::Text, "Service name").create(),
+    flag("network", Kind::Network, "Network attachments").create(),
+    flag("network-add", Kind::Network, "Add a network").update(),
+    flag("network-rm", ANY, "Remove a network").update(),
+    flag("no-healthcheck", Kind::Bool, "Disable any container-specified HEALTHCHECK").later(),
+    flag("no-resolve-image", Kind::Bool, "Do not query the registry to resolve image digest and supported platforms"),
+    flag("oom-score-adj", Kind::Int, "Tune host's OOM preferences (-1000 to 1000) ").later(),
+    flag("placement-pref", Kind::Opaque("pref"), "Add a placement preference").create().later(),
+    flag("placement-pref-add", Kind::Opaque("pref"), "Add a placement preference").update().later(),
+    flag("placement-pref-rm", Kind::Opaque("pref"), "Remove a placement preference").update().later(),
+    flag("publish", Kind::Port, "Publish a port as a node port").short('p').create(),
+    flag("publish-add", Kind::Port, "Add or update a published port").update(),
+    flag("publish-rm", Kind::Port, "Remove a published port by its target port").update(),
+    QUIET,
+    flag("read-only", Kind::Bool, "Mount the container's root filesystem as read only").later(),
+    flag("replicas", Kind::Uint, "Number of tasks"),
+    flag("replicas-max-per-node", Kind::Uint, "Maximum number of tasks per node (default 0 = unlimited)").later(),
+    flag("reserve-cpu", Kind::Decimal, "Reserve CPUs"),
+    flag("reserve-memory", Kind::Bytes, "Reserve Memory"),
+    flag("restart-condition", Kind::Text, "Restart when condition is met (\"none\", \"on-failure\", \"any\")").default("any"),
+    flag("restart-delay", Kind::Duration, "Delay between restart attempts (ns|us|ms|s|m|h)").default("5s"),
+    flag("restart-max-attempts", Kind::Uint, "Maximum number of restarts before giving up"),
+    flag("restart-window", Kind::Duration, "Window used to evaluate the restart policy (ns|us|ms|s|m|h)"),
+    flag("rollback", Kind::Bool, "Rollback to previous specification").update().later(),
+    flag("rollback-delay", Kind::Duration, "Delay between task rollbacks (ns|us|ms|s|m|h)").default("0s").later(),
+    flag("rollback-failure-action", Kind::Text, "Action on rollback failure (\"pause\", \"continue\")").default("pause").later(),
+    flag("rollback-max-failure-ratio", Kind::Float, "Failure rate to tolerate during a rollback").default("0").later(),
+    flag("rollback-monitor", Kind::Duration, "Duration after each task rollback to monitor for failure (ns|us|ms|s|m|h)").default("5s").later(),
+    flag("rollback-order", Kind::Text, "Rollback order (\"start-first\", \"stop-first\")").default("stop-first").later(),
+    flag("rollback-parallelism", Kind::Uint, "Maximum number of tasks rolled back simultaneously (0 to roll back all at once)").default("1").later(),
+    flag("secret", Kind::Opaque("secret"), "Specify secrets to expose to the service").create().later(),
+    flag("secret-add", Kind::Opaque("secret"), "Add or update a secret on a service").update().later(),
+    flag("secret-rm", ANY, "Remove a secret").update().later(),
+    flag("stop-grace-period", Kind::Duration, "Time to wait before force killing a container (ns|us|ms|s|m|h)").default("10s"),
+    flag("stop-signal", Kind::Text, "Signal to stop the container").later(),
+    flag("sysctl", ANY, "Sysctl options").create().later(),
+    flag("sysctl-add", ANY, "Add or update a Sysctl option").update().later(),
+    flag("sysctl-rm", ANY, "Remove a Sysctl option").update().later(),
+    flag("tty", Kind::Bool, "Allocate a pseudo-TTY").short('t').later(),
+    flag("ulimit", Kind::Opaque("ulimit"), "Ulimit options").default("[]").create().later(),
+    flag("ulimit-add", Kind::Opaque("ulimit"), "Add or update a ulimit option").default("[]").update().later(),
+    flag("ulimit-rm", ANY, "Remove a ulimit option").update().later(),
+    flag("update-delay", Kind::Duration, "Delay between updates (ns|us|ms|s|m|h)").default("0s").later(),
+    flag("update-failure-action", Kind::Text, "Action on update failure (\"pause\", \"continue\", \"rollback\")").default("pause").later(),
+    flag("update-max-failure-ratio", Kind::Float, "Failure rate to tolerate during an update").default("0").later(),
+    flag("update-monitor", Kind::Duration, "Duration after each task update to monitor for failure (ns|us|ms|s|m|h)").default("5s").later(),
+    flag("update-order", Kind::Text, "Update order (\"start-first\", \"stop-first\")").default("stop-first").later(),
+    flag("update-parallelism", Kind::Uint, "Maximum number of tasks updated simultaneously (0 to update all at once)").default("1").later(),
+    flag("user", Kind::Text, "Username or UID (format: <name|uid>[:<group|gid>])").short('u'),
+    flag("with-registry-auth", Kind::Bool, "Send registry authentication details to swarm agents"),
+    flag("workdir", Kind::Text, "Working directory inside the container").short('w'),
+];
+
+/// The flags of `service create`.
+pub(super) fn create() -> Vec<Flag> {
+    FLAGS
+        .iter()
+        .filter(|flag| flag.scope != Scope::Update)
+        .copied()
+        .collect()
+}
+
+/// The flags of `service update`: unset means unchanged, so shared flags have no defaults.
+pub(super) fn update() -> Vec<Flag> {
+    let own = FLAGS.iter().filter(|flag| flag.scope != Scope::Create);
+    own.map(|flag| match flag.scope {
+        Scope::Both => flag.default(""),
+        Scope::Create | Scope::Update => *flag,
+    })
+    .collect()
+}
