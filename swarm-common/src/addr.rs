@@ -4,60 +4,103 @@
 //! map lookups.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv6 address, or an IPv4 address as `::ffff:a.b.c.d`, in network byte order.
 ///
-/// Aligned to 4 so that programs compare and copy it in words; all zero means "none".
-#[repr(C, align(4))]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// Words, so that programs store, copy and compare it without calling `memcpy` and friends; all
+/// zero means "none".
+#[repr(C)]
+#[derive(Clone, Copy, Eq, PartialOrd, Ord, Default)]
 pub struct Addr {
-    /// The address in network byte order.
-    pub octets: [u8; 16],
+    /// The address as it lies in a packet: network byte order in native integers.
+    pub words_be: [u32; 4],
+}
+
+// Not derived: that calls `bcmp`.
+impl PartialEq for Addr {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let [a0, a1, a2, a3] = self.words_be;
+        let [b0, b1, b2, b3] = other.words_be;
+        (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3) == 0
+    }
+}
+
+impl Hash for Addr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.words_be.hash(state);
+    }
 }
 
 impl Addr {
     /// No address: a local endpoint's node, an absent gateway.
-    pub const NONE: Self = Self { octets: [0; 16] };
+    pub const NONE: Self = Self { words_be: [0; 4] };
 
     /// The IPv4-mapped form of `a.b.c.d`.
     #[inline(always)]
     pub const fn v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self {
-            octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
-        }
+        Self::from_be32(u32::from_ne_bytes(octets))
     }
 
     /// The IPv4-mapped form of an address as it lies in a packet: `be` is its four bytes read as
     /// a native integer (network byte order).
     #[inline(always)]
     pub const fn from_be32(be: u32) -> Self {
-        Self::v4(be.to_ne_bytes())
+        Self {
+            words_be: [0, 0, 0xffff_u32.to_be(), be],
+        }
     }
 
     /// The last four bytes as they lie in a packet (network byte order in a native integer).
     #[inline(always)]
     pub const fn to_be32(self) -> u32 {
-        u32::from_ne_bytes(self.v4_octets())
+        self.words_be[3]
     }
 
     /// The last four bytes, the IPv4 address of a mapped one.
     #[inline(always)]
     pub const fn v4_octets(self) -> [u8; 4] {
-        let [.., a, b, c, d] = self.octets;
-        [a, b, c, d]
+        self.to_be32().to_ne_bytes()
+    }
+
+    /// All bytes in network byte order.
+    pub const fn octets(self) -> [u8; 16] {
+        let [a, b, c, d] = self.words_be;
+        let (a, b, c, d) = (
+            u32::from_be(a),
+            u32::from_be(b),
+            u32::from_be(c),
+            u32::from_be(d),
+        );
+        ((a as u128) << 96 | (b as u128) << 64 | (c as u128) << 32 | d as u128).to_be_bytes()
+    }
+
+    /// From all bytes in network byte order.
+    #[expect(clippy::many_single_char_names, reason = "sixteen bytes in order")]
+    pub const fn from_octets(octets: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self {
+            words_be: [
+                u32::from_ne_bytes([a, b, c, d]),
+                u32::from_ne_bytes([e, f, g, h]),
+                u32::from_ne_bytes([i, j, k, l]),
+                u32::from_ne_bytes([m, n, o, p]),
+            ],
+        }
     }
 
     /// Whether this is [`Addr::NONE`].
     #[inline(always)]
     pub const fn is_none(self) -> bool {
-        u128::from_ne_bytes(self.octets) == 0
+        let [a, b, c, d] = self.words_be;
+        a | b | c | d == 0
     }
 
     /// The IPv4 address, when this is an IPv4-mapped one.
     pub const fn to_ipv4(self) -> Option<Ipv4Addr> {
-        Ipv6Addr::from_octets(self.octets).to_ipv4_mapped()
+        Ipv6Addr::from_octets(self.octets()).to_ipv4_mapped()
     }
 }
 
@@ -69,9 +112,7 @@ impl From<Ipv4Addr> for Addr {
 
 impl From<Ipv6Addr> for Addr {
     fn from(value: Ipv6Addr) -> Self {
-        Self {
-            octets: value.octets(),
-        }
+        Self::from_octets(value.octets())
     }
 }
 
@@ -86,7 +127,7 @@ impl From<IpAddr> for Addr {
 
 impl From<Addr> for IpAddr {
     fn from(value: Addr) -> Self {
-        Ipv6Addr::from_octets(value.octets).to_canonical()
+        Ipv6Addr::from_octets(value.octets()).to_canonical()
     }
 }
 
@@ -115,6 +156,13 @@ mod tests {
         assert_eq!(IpAddr::from(addr), IpAddr::V4(v4));
         assert_eq!(addr.v4_octets(), v4.octets());
         assert!(!addr.is_none());
+    }
+
+    #[test]
+    fn ipv6_survives() {
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6);
+        assert_eq!(Addr::from(v6).octets(), v6.octets());
+        assert_eq!(IpAddr::from(Addr::from(v6)), IpAddr::V6(v6));
     }
 
     #[test]

@@ -66,7 +66,9 @@ impl FiveTuple {
         self.key(vni, FLOW_REPLY)
     }
 
-    const fn key(&self, vni: u32, direction: u8) -> FlowKey {
+    /// The conntrack key of a packet going in this direction.
+    #[inline(always)]
+    pub const fn key(&self, vni: u32, direction: u8) -> FlowKey {
         FlowKey {
             vni,
             src: self.src,
@@ -94,14 +96,15 @@ pub const fn outer_sport_be(hash: u32) -> u16 {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 const fn low(addr: Addr) -> u64 {
-    u128::from_le_bytes(addr.octets) as u64
+    let [a, b, ..] = addr.words_be;
+    (u32::from_le(b) as u64) << 32 | u32::from_le(a) as u64
 }
 
 #[inline(always)]
 const fn high(addr: Addr) -> u64 {
-    (u128::from_le_bytes(addr.octets) >> 64) as u64
+    let [.., c, d] = addr.words_be;
+    (u32::from_le(d) as u64) << 32 | u32::from_le(c) as u64
 }
 
 #[inline(always)]

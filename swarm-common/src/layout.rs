@@ -35,7 +35,7 @@ macro_rules! layout {
 }
 
 layout! {
-    Addr { octets: [u8; 16] = 0 } = 16;
+    Addr { words_be: [u32; 4] = 0 } = 16;
     EndpointKey { vni: u32 = 0, addr: Addr = 4 } = 20;
     EndpointValue { node: Addr = 0, ifindex: u32 = 16, flags: u32 = 20, mac: [u8; 6] = 24, pad: [u8; 2] = 30 } = 32;
     InterfaceKey { ifindex: u32 = 0 } = 4;

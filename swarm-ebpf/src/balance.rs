@@ -10,7 +10,8 @@ use crate::maps;
 #[inline(always)]
 pub fn choose(service: u32, hash: u32) -> Result<&'static BackendValue, DropReason> {
     let table = maps::maglev(&MaglevKey { service }).ok_or(DropReason::NoBackend)?;
-    let slot = lb::maglev_slot(hash) as usize;
+    // Opaque, or the compiler folds the scaling into the shift and the verifier loses the bound.
+    let slot = core::hint::black_box(lb::maglev_slot(hash)) as usize;
     // SAFETY: `maglev_slot` is below the table's length; the verifier proves it again.
     let backend = unsafe { *table.backends.get_unchecked(slot) };
     if backend == 0 {

@@ -1,8 +1,9 @@
 //! Remembered translations: look up, touch, create. What they mean is in `swarm_common::maps`.
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use swarm_common::flow::FiveTuple;
 use swarm_common::lb;
-use swarm_common::maps::{FlowKey, FlowValue};
+use swarm_common::maps::{FLOW_FORWARD, FLOW_REPLY, FlowKey, FlowValue};
 
 use crate::maps::CONNTRACK;
 
@@ -15,9 +16,27 @@ pub fn now_s() -> u32 {
     (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32
 }
 
-/// The translation of a packet with this key.
+/// The translation of a packet going the way of the flow's initiator.
 #[inline(always)]
-pub fn find(key: &FlowKey) -> Option<&'static mut FlowValue> {
+pub fn forward(tuple: &FiveTuple, vni: u32) -> Option<&'static mut FlowValue> {
+    find(tuple, vni, FLOW_FORWARD)
+}
+
+/// The translation of a packet that answers.
+#[inline(always)]
+pub fn reply(tuple: &FiveTuple, vni: u32) -> Option<&'static mut FlowValue> {
+    find(tuple, vni, FLOW_REPLY)
+}
+
+/// A function of its own: the key would otherwise lie on the stack once per caller.
+#[inline(never)]
+fn find(tuple: &FiveTuple, vni: u32, direction: u8) -> Option<&'static mut FlowValue> {
+    get(&tuple.key(vni, direction))
+}
+
+/// The translation with this key.
+#[inline(always)]
+pub fn get(key: &FlowKey) -> Option<&'static mut FlowValue> {
     // SAFETY: plain data that lives until the program ends. Two CPUs may write `state` and `seen_s` of
     // one flow at once; both are hints, and each write is a single store.
     CONNTRACK

@@ -3,6 +3,7 @@
 //! The source port comes from a range the node's own sockets do not use. Two entries per flow: the task's
 //! tuple -> port, and the outside's tuple -> task.
 
+use swarm_common::Addr;
 use swarm_common::flow::FiveTuple;
 use swarm_common::hdr::{icmp, ipv4};
 use swarm_common::lb;
@@ -40,7 +41,10 @@ pub fn outgoing(packet: Packet, parsed: &mut Parsed, vni: u32) -> Result<Verdict
     rewrite::decrement_ttl(packet, parsed)?;
     let port_be = match known(parsed, vni) {
         Some(port_be) => port_be,
-        None => allocate(parsed, vni).ok_or(DropReason::PortsExhausted)?,
+        None => match allocate(parsed, vni) {
+            0 => return Err(DropReason::PortsExhausted),
+            port_be => port_be as u16,
+        },
     };
     rewrite::source(packet, parsed, config::node_addr(), port_be)?;
     deliver::out();
@@ -55,7 +59,7 @@ pub fn incoming(packet: Packet, parsed: &mut Parsed) -> Option<Result<Verdict, D
     if port < min || port > max || !parsed.is_translatable() {
         return None;
     }
-    let value = conntrack::find(&parsed.tuple.reply_key(MASQUERADE_VNI))?;
+    let value = conntrack::reply(&parsed.tuple, MASQUERADE_VNI)?;
     conntrack::touch_reply(value, parsed.tcp_flags);
     let (vni, addr, port_be) = (value.vni, value.addr, value.port_be);
     let Some(endpoint) = maps::endpoint(&EndpointKey { vni, addr }) else {
@@ -89,13 +93,13 @@ fn outside(parsed: &Parsed, port_be: u16) -> FiveTuple {
 /// The port of a known flow, provided that the way back still leads to this task.
 #[inline(always)]
 fn known(parsed: &Parsed, vni: u32) -> Option<u16> {
-    let value = conntrack::find(&parsed.tuple.forward_key(vni))?;
+    let value = conntrack::forward(&parsed.tuple, vni)?;
     if value.kind != FLOW_KIND_MASQUERADE {
         return None;
     }
     let port_be = value.port_be;
     conntrack::touch_forward(value, parsed.tcp_flags);
-    let back = conntrack::find(&outside(parsed, port_be).reply_key(MASQUERADE_VNI))?;
+    let back = conntrack::reply(&outside(parsed, port_be), MASQUERADE_VNI)?;
     if back.addr != parsed.tuple.src || back.port_be != parsed.tuple.sport_be || back.vni != vni {
         return None;
     }
@@ -103,50 +107,53 @@ fn known(parsed: &Parsed, vni: u32) -> Option<u16> {
     Some(port_be)
 }
 
+/// A port (network byte order), or 0 when all that were tried are in use.
 #[inline(always)]
-fn allocate(parsed: &Parsed, vni: u32) -> Option<u16> {
+fn allocate(parsed: &Parsed, vni: u32) -> u32 {
     let (min, max) = config::masquerade_ports();
     let range = u32::from(max.wrapping_sub(min)) + 1;
+    let mut candidate = parsed.tuple.hash();
+    for _ in 0..ATTEMPTS {
+        let port_be = (min + (candidate % range) as u16).to_be();
+        if claim(parsed, vni, port_be) == 0 {
+            return port_be.into();
+        }
+        candidate = candidate.wrapping_add(STRIDE);
+    }
+    0
+}
+
+/// Takes the port for this flow; 1 when it is in use towards this destination. A function of its own: key
+/// and value fill a fifth of the stack.
+#[inline(never)]
+fn claim(parsed: &Parsed, vni: u32, port_be: u16) -> u32 {
     let now_s = conntrack::now_s();
-    let back = FlowValue {
+    let mut value = FlowValue {
         kind: FLOW_KIND_MASQUERADE,
         state: 0,
         port_be: parsed.tuple.sport_be,
         addr: parsed.tuple.src,
         vni,
-        node: swarm_common::Addr::NONE,
+        node: Addr::NONE,
         service: 0,
         seen_s: now_s,
     };
-    let mut candidate = parsed.tuple.hash();
-    for _ in 0..ATTEMPTS {
-        let port_be = (min + (candidate % range) as u16).to_be();
-        let key = outside(parsed, port_be).reply_key(MASQUERADE_VNI);
-        if conntrack::put_new(&key, &back) || takes_over(&key, &back, now_s) {
-            let there = FlowValue {
-                port_be,
-                addr: config::node_addr(),
-                ..back
-            };
-            conntrack::put(&parsed.tuple.forward_key(vni), &there);
-            return Some(port_be);
+    let mut key = outside(parsed, port_be).reply_key(MASQUERADE_VNI);
+    if !conntrack::put_new(&key, &value) {
+        // Only a flow that has ended or been silent for long gives way, or this very flow.
+        if let Some(current) = conntrack::get(&key) {
+            let own = current.addr == value.addr
+                && current.port_be == value.port_be
+                && current.vni == vni;
+            if !own && !lb::is_idle(current, key.proto, now_s) {
+                return 1;
+            }
         }
-        candidate = candidate.wrapping_add(STRIDE);
+        conntrack::put(&key, &value);
     }
-    None
-}
-
-/// Replaces the entry of a flow that has ended or been silent for long, or that is this very flow.
-#[inline(always)]
-fn takes_over(key: &swarm_common::maps::FlowKey, back: &FlowValue, now_s: u32) -> bool {
-    let Some(current) = conntrack::find(key) else {
-        return false;
-    };
-    let own =
-        current.addr == back.addr && current.port_be == back.port_be && current.vni == back.vni;
-    if !own && !lb::is_idle(current, key.proto, now_s) {
-        return false;
-    }
-    conntrack::put(key, back);
-    true
+    key = parsed.tuple.forward_key(vni);
+    value.port_be = port_be;
+    value.addr = config::node_addr();
+    conntrack::put(&key, &value);
+    0
 }

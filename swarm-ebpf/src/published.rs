@@ -9,7 +9,7 @@ use swarm_common::flow::FiveTuple;
 use swarm_common::lb;
 use swarm_common::mac;
 use swarm_common::maps::{
-    EndpointKey, EndpointValue, FLOW_KIND_PUBLISHED, FlowValue, INGRESS_FORWARD_VNI,
+    BackendValue, EndpointKey, EndpointValue, FLOW_KIND_PUBLISHED, FlowValue, INGRESS_FORWARD_VNI,
     INGRESS_RETURN_VNI, INGRESS_VNI, LocalAddressKey, PublishedKey, PublishedValue,
 };
 use swarm_common::verdict::{DropReason, Verdict};
@@ -121,7 +121,7 @@ pub fn reply(packet: Packet, parsed: &mut Parsed, vni: u32) -> Option<Result<Ver
     if !parsed.is_translatable() {
         return None;
     }
-    let value = conntrack::find(&parsed.tuple.reply_key(vni))?;
+    let value = conntrack::reply(&parsed.tuple, vni)?;
     if value.kind != FLOW_KIND_PUBLISHED {
         return None;
     }
@@ -151,7 +151,7 @@ fn send_reply(
 
 #[inline(always)]
 fn known(parsed: &Parsed) -> Option<Target> {
-    let value = conntrack::find(&parsed.tuple.forward_key(INGRESS_FORWARD_VNI))?;
+    let value = conntrack::forward(&parsed.tuple, INGRESS_FORWARD_VNI)?;
     if lb::reselect(value.state, parsed.tcp_flags) {
         return None;
     }
@@ -169,6 +169,17 @@ fn known(parsed: &Parsed) -> Option<Target> {
 fn choose(parsed: &Parsed, published: &PublishedValue) -> Result<Target, DropReason> {
     let backend = balance::choose(published.service, parsed.tuple.hash_published())?;
     let endpoint = balance::locate(backend)?;
+    remember_choice(parsed, published, backend);
+    Ok(Target {
+        vni: backend.vni,
+        addr: backend.addr,
+        endpoint,
+    })
+}
+
+/// Own functions for what builds a key and a value: they fill a fifth of the stack.
+#[inline(never)]
+fn remember_choice(parsed: &Parsed, published: &PublishedValue, backend: &BackendValue) {
     conntrack::put(
         &parsed.tuple.forward_key(INGRESS_FORWARD_VNI),
         &FlowValue {
@@ -182,11 +193,6 @@ fn choose(parsed: &Parsed, published: &PublishedValue) -> Result<Target, DropRea
             seen_s: conntrack::now_s(),
         },
     );
-    Ok(Target {
-        vni: backend.vni,
-        addr: backend.addr,
-        endpoint,
-    })
 }
 
 /// Translates a client's packet, remembers the way back and delivers it.
@@ -200,19 +206,20 @@ fn to_local(
     node: Addr,
 ) -> Result<(), DropReason> {
     let (vni, addr) = backend;
-    remember_reply(parsed, published, vni, addr, node);
+    remember_reply(parsed, published, vni, &addr, &node);
     rewrite::destination(packet, parsed, addr, published.target_port_be)?;
     deliver::local(packet, parsed, endpoint)
 }
 
-#[inline(always)]
+#[inline(never)]
 fn remember_reply(
     parsed: &Parsed,
     published: &PublishedValue,
     vni: u32,
-    backend: Addr,
-    node: Addr,
+    backend: &Addr,
+    node: &Addr,
 ) {
+    let (backend, node) = (*backend, *node);
     let reply = FiveTuple {
         src: backend,
         dst: parsed.tuple.src,
@@ -221,7 +228,7 @@ fn remember_reply(
         proto: parsed.tuple.proto,
     };
     let key = reply.reply_key(vni);
-    if let Some(value) = conntrack::find(&key)
+    if let Some(value) = conntrack::get(&key)
         && value.addr == parsed.tuple.dst
         && value.port_be == parsed.tuple.dport_be
         && value.node == node
@@ -250,7 +257,7 @@ fn close_forward(forward: FiveTuple, tcp_flags: u8) {
     if lb::state_reply(0, tcp_flags) == 0 {
         return;
     }
-    if let Some(value) = conntrack::find(&forward.forward_key(INGRESS_FORWARD_VNI)) {
+    if let Some(value) = conntrack::forward(&forward, INGRESS_FORWARD_VNI) {
         conntrack::touch_reply(value, tcp_flags);
     }
 }

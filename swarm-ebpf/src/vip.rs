@@ -8,8 +8,8 @@ use swarm_common::Addr;
 use swarm_common::flow::FiveTuple;
 use swarm_common::lb;
 use swarm_common::maps::{
-    EndpointKey, EndpointValue, FLOW_KIND_HAIRPIN, FLOW_KIND_VIP, FlowValue, InterfaceValue,
-    ServiceValue,
+    BackendValue, EndpointKey, EndpointValue, FLOW_KIND_HAIRPIN, FLOW_KIND_VIP, FlowValue,
+    InterfaceValue, ServiceValue,
 };
 use swarm_common::verdict::{DropReason, Verdict};
 
@@ -44,7 +44,7 @@ pub fn to_backend(
         },
     };
     count::service(service.service, length, served);
-    remember_reply(parsed, interface, service.service, addr);
+    remember_reply(parsed, interface, service.service, &addr);
     let port_be = parsed.tuple.dport_be;
     rewrite::destination(packet, parsed, addr, port_be)?;
     if addr == interface.addr {
@@ -64,7 +64,7 @@ pub fn to_backend(
 /// The remembered backend, unless the flow starts anew or the backend is gone.
 #[inline(always)]
 fn known(parsed: &Parsed, vni: u32) -> Option<(u32, Addr, &'static EndpointValue)> {
-    let value = conntrack::find(&parsed.tuple.forward_key(vni))?;
+    let value = conntrack::forward(&parsed.tuple, vni)?;
     if lb::reselect(value.state, parsed.tcp_flags) {
         return None;
     }
@@ -84,6 +84,14 @@ fn choose(
 ) -> Result<(u32, Addr, &'static EndpointValue), DropReason> {
     let backend = balance::choose(service.service, parsed.tuple.hash())?;
     let endpoint = balance::locate(backend)?;
+    remember_choice(parsed, vni, service, backend);
+    Ok((backend.vni, backend.addr, endpoint))
+}
+
+/// A function of its own, as everything that builds a key and a value: they fill a fifth of the
+/// stack, and only for the first packet of a flow.
+#[inline(never)]
+fn remember_choice(parsed: &Parsed, vni: u32, service: &ServiceValue, backend: &BackendValue) {
     conntrack::put(
         &parsed.tuple.forward_key(vni),
         &FlowValue {
@@ -97,12 +105,12 @@ fn choose(
             seen_s: conntrack::now_s(),
         },
     );
-    Ok((backend.vni, backend.addr, endpoint))
 }
 
 /// Makes sure the answer can be translated back, also after its entry alone was evicted.
-#[inline(always)]
-fn remember_reply(parsed: &Parsed, interface: &InterfaceValue, service: u32, backend: Addr) {
+#[inline(never)]
+fn remember_reply(parsed: &Parsed, interface: &InterfaceValue, service: u32, backend: &Addr) {
+    let backend = *backend;
     let hairpin = backend == interface.addr;
     let client = parsed.tuple.src;
     let reply = FiveTuple {
@@ -113,7 +121,7 @@ fn remember_reply(parsed: &Parsed, interface: &InterfaceValue, service: u32, bac
         proto: parsed.tuple.proto,
     };
     let key = reply.reply_key(interface.vni);
-    if conntrack::find(&key).is_some_and(|value| value.addr == parsed.tuple.dst) {
+    if conntrack::get(&key).is_some_and(|value| value.addr == parsed.tuple.dst) {
         return;
     }
     conntrack::put(
@@ -142,7 +150,7 @@ pub fn translate_reply(packet: Packet, parsed: &mut Parsed, vni: u32) -> Result<
     if !parsed.is_translatable() {
         return Ok(false);
     }
-    let Some(value) = conntrack::find(&parsed.tuple.reply_key(vni)) else {
+    let Some(value) = conntrack::reply(&parsed.tuple, vni) else {
         return Ok(false);
     };
     if value.kind != FLOW_KIND_VIP {
@@ -163,7 +171,7 @@ pub fn hairpin_reply(
     parsed: &mut Parsed,
     interface: &InterfaceValue,
 ) -> Result<Verdict, DropReason> {
-    let value = conntrack::find(&parsed.tuple.reply_key(interface.vni))
+    let value = conntrack::reply(&parsed.tuple, interface.vni)
         .filter(|value| value.kind == FLOW_KIND_HAIRPIN)
         .ok_or(DropReason::NoEndpoint)?;
     let endpoint = maps::endpoint(&EndpointKey {
@@ -199,7 +207,7 @@ fn close_forward_of(forward: FiveTuple, tcp_flags: u8, vni: u32) {
     if lb::state_reply(0, tcp_flags) == 0 {
         return;
     }
-    if let Some(value) = conntrack::find(&forward.forward_key(vni)) {
+    if let Some(value) = conntrack::forward(&forward, vni) {
         conntrack::touch_reply(value, tcp_flags);
     }
 }

@@ -1,1 +1,10 @@
-//! placeholder
+//! Tests of the eBPF programs: golden packets through `BPF_PROG_TEST_RUN`, and real packets between
+//! network namespaces.
+//!
+//! [`packet`] builds and explains packets, [`fixture`] loads the programs and runs one packet, [`world`] fills
+//! the maps with a small cluster every table of tests shares, [`netns`] builds real hosts.
+
+pub mod fixture;
+pub mod netns;
+pub mod packet;
+pub mod world;

@@ -1,0 +1,1 @@
+//! Real hosts: network namespaces, a veth underlay, tasks.
