@@ -16,5 +16,8 @@ fn main() {
             object.display()
         );
     }
-    println!("cargo::rustc-env=SWARM_EBPF_OBJECT_PATH={}", object.display());
+    println!(
+        "cargo::rustc-env=SWARM_EBPF_OBJECT_PATH={}",
+        object.display()
+    );
 }

@@ -55,7 +55,10 @@ impl Fixture {
 
     /// A hash map of the object.
     pub fn map<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>> {
-        let map = self.ebpf.map_mut(name).ok_or_else(|| anyhow!("no map {name}"))?;
+        let map = self
+            .ebpf
+            .map_mut(name)
+            .ok_or_else(|| anyhow!("no map {name}"))?;
         Ok(HashMap::try_from(map)?)
     }
 
@@ -106,7 +109,11 @@ impl Fixture {
         let drops: PerCpuArray<_, DropCount> = PerCpuArray::try_from(map)?;
         let mut rows = Vec::new();
         for reason in DropReason::ALL {
-            let packets = drops.get(&reason.index(), 0)?.iter().map(|cpu| cpu.packets).sum();
+            let packets = drops
+                .get(&reason.index(), 0)?
+                .iter()
+                .map(|cpu| cpu.packets)
+                .sum();
             rows.push((*reason, packets));
         }
         Ok(rows)
@@ -115,7 +122,10 @@ impl Fixture {
     /// The size of a map's entries, as the kernel has it.
     pub fn entry_sizes(&self, name: &str) -> Result<(u32, u32)> {
         use aya::maps::Map;
-        let map = self.ebpf.map(name).ok_or_else(|| anyhow!("no map {name}"))?;
+        let map = self
+            .ebpf
+            .map(name)
+            .ok_or_else(|| anyhow!("no map {name}"))?;
         let data = match map {
             Map::HashMap(data)
             | Map::LruHashMap(data)
@@ -131,7 +141,8 @@ impl Fixture {
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::programs::Program> {
-    ebpf.program_mut(name).ok_or_else(|| anyhow!("no program {name}"))
+    ebpf.program_mut(name)
+        .ok_or_else(|| anyhow!("no program {name}"))
 }
 
 /// The keys whose count has grown, once per packet.

@@ -4,6 +4,8 @@
 //! [`packet`] builds and explains packets, [`fixture`] loads the programs and runs one packet, [`world`] fills
 //! the maps with a small cluster every table of tests shares, [`netns`] builds real hosts.
 
+pub mod cluster;
+pub mod cookie;
 pub mod fixture;
 pub mod netns;
 pub mod packet;

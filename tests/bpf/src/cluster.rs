@@ -1,0 +1,169 @@
+//! The cluster of [`crate::world`] with real interfaces: two nodes and a client on a bridge.
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::programs::LinkOrder;
+use aya::programs::tc::{SchedClassifier, TcAttachOptions, TcAttachType};
+use swarm_common::maps::INGRESS_VNI;
+
+use crate::fixture::Fixture;
+use crate::netns::{Netns, veth};
+use crate::world::{self, Attachment, VNI};
+
+/// Two nodes, their tasks and a client.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Namespace of node a.
+    pub a: Netns,
+    /// Namespace of node b.
+    pub b: Netns,
+    /// Somebody outside.
+    pub client: Netns,
+    /// Task on a.
+    pub one: Netns,
+    /// Task on a, backend.
+    pub two: Netns,
+    /// Task on b, backend.
+    pub far: Netns,
+    /// Programs and maps of node a.
+    pub node_a: Fixture,
+    /// Programs and maps of node b.
+    pub node_b: Fixture,
+    _bridge: Netns,
+}
+
+impl Cluster {
+    /// Builds everything and attaches the programs.
+    pub fn new(label: &str) -> Result<Self> {
+        let named = |part: &str| Netns::new(&format!("{label}{part}"));
+        let bridge = named("u")?;
+        bridge.ip(&["link", "add", "br0", "type", "bridge"])?;
+        bridge.ip(&["link", "set", "br0", "up"])?;
+        let (a, b, client) = (named("a")?, named("b")?, named("c")?);
+        underlay(&bridge, &a, "to-a", world::NODE_A)?;
+        underlay(&bridge, &b, "to-b", world::NODE_B)?;
+        underlay(&bridge, &client, "to-c", world::CLIENT)?;
+        let (one, two, far) = (named("1")?, named("2")?, named("3")?);
+        let local_a = [
+            task(&a, &one, "eth0", VNI, world::ONE)?,
+            task(&a, &two, "eth0", INGRESS_VNI, world::TWO_INGRESS)?,
+            task(&a, &two, "eth1", VNI, world::TWO)?,
+            own(&a, world::HOST_A)?,
+        ];
+        let local_b = [
+            task(&b, &far, "eth0", INGRESS_VNI, world::FAR_INGRESS)?,
+            task(&b, &far, "eth1", VNI, world::FAR)?,
+            own(&b, world::HOST_B)?,
+        ];
+        let node_a = node(&a, world::NODE_A, world::NODE_B, &local_a, &local_b)?;
+        let node_b = node(&b, world::NODE_B, world::NODE_A, &local_b, &local_a)?;
+        Ok(Self {
+            a,
+            b,
+            client,
+            one,
+            two,
+            far,
+            node_a,
+            node_b,
+            _bridge: bridge,
+        })
+    }
+}
+
+fn dotted(addr: [u8; 4]) -> String {
+    std::net::Ipv4Addr::from(addr).to_string()
+}
+
+fn underlay(bridge: &Netns, node: &Netns, port: &str, addr: [u8; 4]) -> Result<()> {
+    veth(bridge, port, node, "under0")?;
+    bridge.ip(&["link", "set", port, "master", "br0", "up"])?;
+    node.ip(&[
+        "address",
+        "add",
+        &format!("{}/24", dotted(addr)),
+        "dev",
+        "under0",
+    ])?;
+    node.ip(&["link", "set", "under0", "up"])
+}
+
+fn task(node: &Netns, task: &Netns, name: &str, vni: u32, addr: [u8; 4]) -> Result<Attachment> {
+    let host_side = format!("sw{}", addr.map(|octet| format!("{octet:02x}")).concat());
+    veth(node, &host_side, task, name)?;
+    configure(task, name, addr)?;
+    if name == "eth0" {
+        let gateway = dotted([addr[0], addr[1], addr[2], 1]);
+        task.ip(&["route", "add", "default", "via", &gateway])?;
+    }
+    node.ip(&["link", "set", &host_side, "up"])?;
+    Ok(Attachment {
+        vni,
+        addr,
+        ifindex: node.ifindex(&host_side)?,
+        flags: 0,
+    })
+}
+
+fn own(node: &Netns, addr: [u8; 4]) -> Result<Attachment> {
+    node.ip(&[
+        "link", "add", "swhost0", "type", "veth", "peer", "name", "swhost1",
+    ])?;
+    configure(node, "swhost0", addr)?;
+    node.ip(&["link", "set", "swhost1", "up"])?;
+    Ok(world::host(addr, node.ifindex("swhost1")?))
+}
+
+fn configure(netns: &Netns, name: &str, addr: [u8; 4]) -> Result<()> {
+    let mac = swarm_common::mac::of(addr)
+        .map(|octet| format!("{octet:02x}"))
+        .join(":");
+    netns.ip(&["link", "set", name, "address", &mac, "mtu", "1450"])?;
+    netns.ip(&[
+        "address",
+        "add",
+        &format!("{}/24", dotted(addr)),
+        "dev",
+        name,
+    ])?;
+    netns.ip(&["link", "set", name, "up"])
+}
+
+fn node(
+    netns: &Netns,
+    addr: [u8; 4],
+    peer: [u8; 4],
+    local: &[Attachment],
+    remote: &[Attachment],
+) -> Result<Fixture> {
+    let underlay = netns.ifindex("under0")?;
+    let cookie = netns.run(crate::cookie::current)?;
+    let mut fixture = Fixture::load(&world::config(addr, underlay, cookie))?;
+    let others: Vec<_> = remote.iter().map(|other| (other.vni, other.addr)).collect();
+    world::fill(&mut fixture, addr, peer, local, &others)?;
+    netns.run(|| {
+        attach(&mut fixture, "tc_underlay_ingress", underlay)?;
+        for attachment in local {
+            attach(&mut fixture, "tc_task_ingress", attachment.ifindex)?;
+        }
+        Ok(())
+    })?;
+    Ok(fixture)
+}
+
+fn attach(fixture: &mut Fixture, name: &str, ifindex: u32) -> Result<()> {
+    let interface = nix::net::if_::if_indextoname(ifindex)?;
+    let interface = interface.to_str()?;
+    let program: &mut SchedClassifier = fixture
+        .ebpf
+        .program_mut(name)
+        .ok_or_else(|| anyhow!("no program {name}"))?
+        .try_into()?;
+    program
+        .attach_with_options(
+            interface,
+            TcAttachType::Ingress,
+            TcAttachOptions::TcxOrder(LinkOrder::default()),
+        )
+        .with_context(|| format!("{name} at {interface}"))?;
+    Ok(())
+}
