@@ -24,9 +24,14 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Cargo, as rustup or the system gives it.
+/// Cargo, as rustup or the system gives it. A build in another target directory is told where
+/// the eBPF object is; in the usual place the agent finds it by itself.
 pub(crate) fn cargo() -> Command {
-    command("cargo")
+    let mut cargo = command("cargo");
+    if env::var_os("CARGO_TARGET_DIR").is_some() {
+        cargo.env("SWARM_EBPF_OBJECT", workspace::ebpf_object());
+    }
+    cargo
 }
 
 /// Runs to the end with the terminal attached; a failure names the command.

@@ -113,7 +113,7 @@ impl Host {
             .append(true)
             .open(self.log())?;
         let mut child = self
-            .agent_command()
+            .agent_command(&[])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -147,10 +147,11 @@ impl Host {
         Ok(())
     }
 
-    /// The agent's command line.
-    fn agent_command(&self) -> Command {
+    /// The agent's command line, or that of a subcommand about this host.
+    fn agent_command(&self, subcommand: &[&str]) -> Command {
         let path = |part: &str| self.folder.join(part);
         let mut agent = self.netns.command(&self.setting.agent);
+        agent.args(subcommand);
         agent
             .arg("--state-dir")
             .arg(path("state"))
@@ -226,13 +227,8 @@ impl Host {
 
     /// A subcommand of the agent's binary that looks at this host's data path.
     pub fn datapath(&self, words: &[&str]) -> anyhow::Result<String> {
-        let mut agent = self.netns.command(&self.setting.agent);
-        agent
-            .arg("datapath")
-            .args(words)
-            .arg("--bpffs")
-            .arg(self.bpffs());
-        run(&mut agent)
+        let words: Vec<_> = ["datapath"].iter().chain(words).copied().collect();
+        run(&mut self.agent_command(&words))
     }
 
     /// The end of the agent's log.
