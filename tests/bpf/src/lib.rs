@@ -7,6 +7,7 @@
 pub mod cluster;
 pub mod cookie;
 pub mod fixture;
+pub mod golden;
 pub mod netns;
 pub mod packet;
 pub mod world;
