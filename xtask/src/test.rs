@@ -23,7 +23,7 @@ pub(crate) struct Options {
 /// In the order they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// Unit tests of every crate that builds for the host
+    /// Every test of the crates themselves
     Unit,
     /// Examples in the documentation
     Doc,
@@ -102,7 +102,7 @@ fn run_kind(kind: Kind, binaries: &build::Binaries) -> anyhow::Result<Count> {
     match kind {
         Kind::Unit => cargo_test(
             process::cargo()
-                .args(["test", "--no-fail-fast", "--workspace", "--lib", "--bins"])
+                .args(["test", "--no-fail-fast", "--workspace", "--tests"])
                 .args(["--exclude", "swarm-ebpf", "--exclude", "swarm-tests-bpf"])
                 .args([
                     "--exclude",
