@@ -80,3 +80,32 @@ fn joined(
         ),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use swarm_testkit::{
+        lab::{Plan, Underlay},
+        traffic::{bulk, exchange_tcp},
+    };
+
+    use super::*;
+
+    #[test]
+    fn both_peers_carry_small_and_large_packets() {
+        let none = PathBuf::from("/nonexistent");
+        let plan = Plan {
+            hosts: 2,
+            underlay: Underlay::Cable,
+            agent: none.clone(),
+            manager: none,
+        };
+        let lab = Lab::start(&plan).unwrap();
+        for path in [cable(&lab).unwrap(), vxlan_on_bridge(&lab).unwrap()] {
+            let rounds = exchange_tcp(&path.from.netns, &path.to, 100).unwrap();
+            assert_eq!(rounds.times.len(), 100);
+            bulk(&path.from.netns, &path.to, 10_000_000).unwrap();
+        }
+    }
+}
