@@ -10,4 +10,5 @@ pub mod fixture;
 pub mod golden;
 pub mod netns;
 pub mod packet;
+pub mod server;
 pub mod world;

@@ -51,18 +51,6 @@ impl Netns {
         })
     }
 
-    /// Starts a thread inside it.
-    pub fn spawn<T: Send + 'static>(
-        &self,
-        function: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<thread::JoinHandle<Result<T>>> {
-        let file = self.file()?;
-        Ok(thread::spawn(move || {
-            setns(file, CloneFlags::CLONE_NEWNET)?;
-            function()
-        }))
-    }
-
     /// Index of an interface inside it.
     pub fn ifindex(&self, interface: &str) -> Result<u32> {
         let interface = interface.to_owned();

@@ -2,12 +2,13 @@
 //! checksums, neighbours).
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use swarm_tests_bpf::cluster::Cluster;
 use swarm_tests_bpf::netns::Netns;
+use swarm_tests_bpf::server::serve;
 use swarm_tests_bpf::world;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -15,35 +16,6 @@ const BULK: usize = 512 << 20;
 
 fn at(addr: [u8; 4], port: u16) -> SocketAddr {
     (Ipv4Addr::from(addr), port).into()
-}
-
-/// A server that answers every connection with its name and the address it sees, then counts bytes.
-fn serve(netns: &Netns, port: u16, name: &'static str) -> Result<()> {
-    let listener = netns.run(move || Ok(TcpListener::bind(at([0; 4], port))?))?;
-    let udp = netns.run(move || Ok(UdpSocket::bind(at([0; 4], port))?))?;
-    netns.spawn(move || {
-        loop {
-            let (mut stream, peer) = listener.accept()?;
-            std::thread::spawn(move || -> Result<()> {
-                writeln!(stream, "{name} {}", peer.ip())?;
-                let mut buffer = vec![0; 1 << 18];
-                while stream.read(&mut buffer)? > 0 {}
-                Ok(())
-            });
-        }
-        #[expect(unreachable_code, reason = "names the thread's result")]
-        Ok(())
-    })?;
-    netns.spawn(move || {
-        let mut buffer = [0; 2048];
-        loop {
-            let (_, peer) = udp.recv_from(&mut buffer)?;
-            udp.send_to(format!("{name} {}\n", peer.ip()).as_bytes(), peer)?;
-        }
-        #[expect(unreachable_code, reason = "names the thread's result")]
-        Ok(())
-    })?;
-    Ok(())
 }
 
 /// Connects and returns the server's line.

@@ -111,11 +111,6 @@ fn malformed_and_foreign_packets_are_dropped() {
         ("ip options", options, DropReason::IpOptions),
         ("wrong version", version, DropReason::Truncated),
         (
-            "no ip header",
-            good.sent()[..33].to_vec(),
-            DropReason::Truncated,
-        ),
-        (
             "no tcp header",
             good.sent()[..53].to_vec(),
             DropReason::Truncated,
