@@ -11,7 +11,7 @@ use crate::format::append;
 /// The name users call this program by.
 pub(crate) const PROGRAM: &str = "swarm-manager";
 /// Docker wraps help texts at this width when it does not know the terminal's.
-const HELP_WIDTH: usize = 80;
+pub(crate) const HELP_WIDTH: usize = 80;
 
 /// Runs a command.
 pub(crate) type Handler = for<'a> fn(&'a mut App, &'a Matches) -> LocalBoxFuture<'a, Outcome>;
@@ -73,8 +73,13 @@ pub(crate) enum Request {
     Help { text: String, asked: bool },
 }
 
-/// Finds the command in `words` (without global flags) below `commands`.
-pub(crate) fn resolve(commands: &'static [Command], words: &[String]) -> Result<Request, CliError> {
+/// Finds the command in `words` (without global flags) below `commands`. Help texts are laid out
+/// for a terminal of `width` columns.
+pub(crate) fn resolve(
+    commands: &'static [Command],
+    words: &[String],
+    width: usize,
+) -> Result<Request, CliError> {
     let mut path = PROGRAM.to_owned();
     let mut level = commands;
     let mut about = "";
@@ -82,7 +87,7 @@ pub(crate) fn resolve(commands: &'static [Command], words: &[String]) -> Result<
     while let Some((word, after)) = rest.split_first() {
         if word == "--help" || word == "-h" {
             return Ok(Request::Help {
-                text: group_help(&path, about, level),
+                text: group_help(&path, about, level, width),
                 asked: true,
             });
         }
@@ -104,28 +109,31 @@ pub(crate) fn resolve(commands: &'static [Command], words: &[String]) -> Result<
         rest = after;
         match &command.node {
             Node::Group(inner) => (level, about) = (inner, command.about),
-            Node::Leaf(leaf) => return resolve_leaf(command, leaf, &path, rest),
+            Node::Leaf(_) => return resolve_leaf(command, &path, rest, width),
         }
     }
     Ok(Request::Help {
-        text: group_help(&path, about, level),
+        text: group_help(&path, about, level, width),
         asked: false,
     })
 }
 
 fn resolve_leaf(
     command: &Command,
-    leaf: &Leaf,
     path: &str,
     words: &[String],
+    width: usize,
 ) -> Result<Request, CliError> {
+    let Node::Leaf(leaf) = &command.node else {
+        return Err(unknown_command(path, command.name));
+    };
     let table = (leaf.flags)();
     let usage = usage_line(path, leaf);
     let matches = match flags::parse(&table, words, leaf.interspersed) {
         Ok(matches) => matches,
         Err(FlagError::Help) => {
             return Ok(Request::Help {
-                text: leaf_help(command, leaf, path),
+                text: leaf_help(command, leaf, path, width),
                 asked: true,
             });
         }
@@ -142,7 +150,7 @@ fn resolve_leaf(
     // `swarm update` without flags explains itself.
     if path.ends_with(" swarm update") && !matches.any() {
         return Ok(Request::Help {
-            text: leaf_help(command, leaf, path),
+            text: leaf_help(command, leaf, path, width),
             asked: true,
         });
     }
@@ -205,7 +213,7 @@ fn usage_line(path: &str, leaf: &Leaf) -> String {
     format!("{path} {}", leaf.usage).trim_end().to_owned()
 }
 
-fn leaf_help(command: &Command, leaf: &Leaf, path: &str) -> String {
+fn leaf_help(command: &Command, leaf: &Leaf, path: &str, width: usize) -> String {
     let mut text = format!("Usage:  {}\n\n{}\n", usage_line(path, leaf), command.about);
     let names = if !leaf.also.is_empty() {
         leaf.also.replace("{}", PROGRAM)
@@ -225,7 +233,7 @@ fn leaf_help(command: &Command, leaf: &Leaf, path: &str) -> String {
     if !table.is_empty() {
         append(
             &mut text,
-            format_args!("\nOptions:\n{}", flags::usage(&table, HELP_WIDTH)),
+            format_args!("\nOptions:\n{}", flags::usage(&table, width - 1)),
         );
     }
     text
@@ -247,9 +255,9 @@ fn rows<'a>(commands: impl Iterator<Item = &'a Command>) -> String {
 }
 
 /// The help of a group; of the whole program when `path` is its name.
-fn group_help(path: &str, about: &str, commands: &'static [Command]) -> String {
+fn group_help(path: &str, about: &str, commands: &'static [Command], width: usize) -> String {
     if path == PROGRAM {
-        return root_help(commands);
+        return root_help(commands, width);
     }
     let mut sorted: Vec<&Command> = commands.iter().collect();
     sorted.sort_by_key(|command| command.name);
@@ -260,7 +268,7 @@ fn group_help(path: &str, about: &str, commands: &'static [Command]) -> String {
     )
 }
 
-fn root_help(commands: &'static [Command]) -> String {
+fn root_help(commands: &'static [Command], width: usize) -> String {
     let mut text = format!(
         "Usage:  {PROGRAM} [OPTIONS] COMMAND\n\n\
          A container orchestrator with Docker Swarm's commands and an eBPF data plane\n"
@@ -278,7 +286,7 @@ fn root_help(commands: &'static [Command]) -> String {
             format_args!("\n{heading}:\n{}", rows(chosen.into_iter())),
         );
     }
-    let globals = flags::usage(crate::GLOBAL_FLAGS, HELP_WIDTH);
+    let globals = flags::usage(crate::GLOBAL_FLAGS, width - 1);
     append(
         &mut text,
         format_args!(
@@ -296,7 +304,7 @@ mod tests {
 
     fn resolve_words(line: &str) -> Result<Request, CliError> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        resolve(COMMANDS, &words)
+        resolve(COMMANDS, &words, HELP_WIDTH)
     }
 
     fn refusal(line: &str) -> (String, u8) {

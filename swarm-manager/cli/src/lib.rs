@@ -101,7 +101,8 @@ async fn dispatch(app: &mut App, args: &[String], env_host: Option<String>) -> O
     if let Some(host) = host {
         app.client = Client::new(&host)?;
     }
-    match command::resolve(commands::COMMANDS, &help_words(&globals.args))? {
+    let width = app.terminal.screen.unwrap_or(command::HELP_WIDTH);
+    match command::resolve(commands::COMMANDS, &help_words(&globals.args), width)? {
         Request::Run { run, matches } => run(app, &matches).await,
         Request::Help { text, asked: true } => app.put(&text),
         Request::Help { text, asked: false } => {

@@ -49,7 +49,10 @@ pub(crate) fn render(
     let template = Template::parse(&source)?;
     let mut body = String::new();
     for row in rows {
-        let value = Value::Object(row.clone());
+        // Docker prints an object's fields by name.
+        let mut row = row.clone();
+        row.sort_keys();
+        let value = Value::Object(row);
         body.push_str(&template.execute(&value, Mode::Rows)?);
         body.push('\n');
     }

@@ -86,7 +86,14 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_go_reads_them() {
-        for (text, value) in [("0", 0), ("10", 10), ("0x1f", 31), ("010", 8), ("0b11", 3), ("1_0", 10)] {
+        for (text, value) in [
+            ("0", 0),
+            ("10", 10),
+            ("0x1f", 31),
+            ("010", 8),
+            ("0b11", 3),
+            ("1_0", 10),
+        ] {
             assert_eq!(parse_uint(text, 64), Ok(value), "{text}");
         }
         for text in ["", "-1", "1.5", "x", "08"] {

@@ -144,7 +144,6 @@ fn ipam(matches: &Matches) -> Result<Value, String> {
                 return Err("multiple overlapping subnet configuration is not supported".to_owned());
             }
         }
-        contains(subnet, subnet)?;
         pools.insert(at, Pool::default());
     }
     for range in &ranges {
@@ -301,7 +300,7 @@ mod tests {
                 "multiple overlapping subnet configuration is not supported",
             ),
             (
-                vec!["--subnet", "10.0.0", "n"],
+                vec!["--subnet", "10.0.0,10.1.0.0/16", "n"],
                 "invalid subnet: invalid CIDR address: 10.0.0",
             ),
             (
