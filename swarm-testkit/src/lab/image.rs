@@ -24,7 +24,7 @@ const COMMANDS: &[&str] = &[
 /// The first process: it passes signals on, which a shell as process 1 otherwise ignores.
 const START: &str = r#"#!/bin/sh
 trap 'kill $server; exit 0' TERM INT
-echo "task ${TASK_NAME:-$(hostname)} serves port ${PORT:-80}"
+echo "task $(hostname) serves port ${PORT:-80}"
 httpd -f -p "0.0.0.0:${PORT:-80}" -h /www &
 server=$!
 wait $server
@@ -33,7 +33,7 @@ wait $server
 /// The page.
 const PAGE: &str = r#"#!/bin/sh
 printf 'Content-Type: text/plain\r\n\r\n'
-printf 'task %s (%s) saw client %s\n' "${TASK_NAME:-unnamed}" "$(hostname)" "$REMOTE_ADDR"
+echo "task $(hostname) saw client $REMOTE_ADDR"
 "#;
 
 /// Bytes and their name.

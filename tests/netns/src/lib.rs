@@ -253,19 +253,13 @@ pub fn page(server: SocketAddr) -> anyhow::Result<Page> {
 }
 
 fn parse_page(text: &str) -> anyhow::Result<Page> {
-    // task NAME (HOSTNAME) saw client ADDRESS
-    let rest = text
+    let (hostname, client) = text
         .trim()
         .strip_prefix("task ")
-        .with_context(|| format!("page {text:?}"))?;
-    let (task, client) = rest
-        .split_once(" saw client ")
-        .with_context(|| format!("page {text:?}"))?;
-    let (_, hostname) = task
-        .split_once(" (")
+        .and_then(|rest| rest.split_once(" saw client "))
         .with_context(|| format!("page {text:?}"))?;
     Ok(Page {
-        hostname: hostname.trim_end_matches(')').to_owned(),
+        hostname: hostname.to_owned(),
         client: client.to_owned(),
     })
 }
@@ -276,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_page_names_its_task_and_client() {
-        let page = parse_page("task web.1.abc (0123456789ab) saw client 10.77.1.200\n").unwrap();
+        let page = parse_page("task 0123456789ab saw client 10.77.1.200\n").unwrap();
         assert_eq!(page.hostname, "0123456789ab");
         assert_eq!(page.client, "10.77.1.200");
         assert!(parse_page("<html>").is_err());

@@ -134,6 +134,12 @@ fn run_service(lab: &Lab) -> anyhow::Result<()> {
 fn ask_from_outside(lab: &Lab) -> anyhow::Result<()> {
     act("through the mesh: every host answers, and the task sees who really asked");
     for host in lab.hosts() {
+        typed(
+            host,
+            &["container", "ls", "--format", "task {{.ID}} is {{.Names}}"],
+        )?;
+    }
+    for host in lab.hosts() {
         let url = format!("http://{}:8080/", host.ip());
         show("client", &format!("curl {url}"), &mut curl(lab, &url))?;
     }
