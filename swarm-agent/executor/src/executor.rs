@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::logs::{LogQuery, LogSource, LogStream};
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, PullRequest};
@@ -155,8 +155,8 @@ pub struct ExecStream {
     pub output: BoxStream<'static, (LogSource, Bytes)>,
     /// Its exit code, after the last output.
     pub exit_code: oneshot::Receiver<Result<u32, Error>>,
-    /// Its standard input if asked for; closed when dropped.
-    pub stdin: Option<tokio::net::unix::pipe::Sender>,
+    /// Its standard input if asked for; ends when dropped.
+    pub stdin: Option<mpsc::Sender<Bytes>>,
 }
 
 impl fmt::Debug for ExecStream {

@@ -22,7 +22,7 @@ mod time;
 mod user;
 mod volumes;
 
-pub use containerd::{ContainerdConfig, ContainerdExecutor};
+pub use containerd::{ContainerdConfig, ContainerdExecutor, ResolvedImage, resolve_image};
 pub use error::{Error, PullFailure, UserError};
 pub use executor::{
     Container, Event, EventStream, ExecOutput, ExecStream, Executor, Exit, Runtime, Stats, Status,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use containerd_client::services::v1::{
-    DeleteProcessRequest, ExecProcessRequest, StartRequest, WaitRequest,
+    CloseIoRequest, DeleteProcessRequest, ExecProcessRequest, StartRequest, WaitRequest,
 };
 use futures::StreamExt;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use prost_types::Any;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -120,6 +120,7 @@ impl Engine {
             end.clone(),
         ))];
         readers.extend(stderr.map(|pipe| tokio::spawn(copy(pipe, LogSource::Stderr, chunks, end))));
+        let stdin = stdin.map(|pipe| Self::feed(engine, id, &exec_id, pipe));
         let (engine, id) = (Arc::clone(engine), id.clone());
         tokio::spawn(async move {
             let exit = engine.wait_exec(&id, &exec_id).await;
@@ -139,6 +140,41 @@ impl Engine {
             exit_code,
             stdin,
         }
+    }
+
+    /// Writes what comes into the pipe, then closes both its ends: the shim holds one open until told.
+    fn feed(
+        engine: &Arc<Self>,
+        id: &ContainerId,
+        exec_id: &str,
+        mut pipe: pipe::Sender,
+    ) -> mpsc::Sender<Bytes> {
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(CHANNEL_CHUNKS);
+        let engine = Arc::clone(engine);
+        let (container_id, exec_id) = (id.to_string(), exec_id.to_owned());
+        tokio::spawn(async move {
+            while let Some(bytes) = receiver.recv().await {
+                if let Err(error) = pipe.write_all(&bytes).await {
+                    tracing::debug!(%error, "a command does not read its input");
+                    break;
+                }
+            }
+            drop(pipe);
+            let request = CloseIoRequest {
+                container_id,
+                exec_id,
+                stdin: true,
+            };
+            let closed = engine
+                .api
+                .tasks()
+                .close_io(engine.api.request(request))
+                .await;
+            if let Err(status) = unless_missing(closed) {
+                tracing::debug!(%status, "cannot close the input of a command");
+            }
+        });
+        sender
     }
 
     async fn wait_exec(&self, id: &ContainerId, exec_id: &str) -> Result<u32, Error> {

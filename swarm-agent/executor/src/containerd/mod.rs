@@ -4,7 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `client`, `content` | the connection, blobs |
-//! | `registry`, `pull`, `unpack`, `local` | images |
+//! | `registry`, `resolve`, `pull`, `unpack`, `local` | images |
 //! | `create`, `rootfs` | from specification to container |
 //! | `run` | start, wait, signals, delete |
 //! | `exec`, `stats` | commands in a running container, what it uses |
@@ -21,6 +21,7 @@ mod pull;
 mod query;
 mod record;
 mod registry;
+mod resolve;
 mod rootfs;
 mod run;
 mod stats;
@@ -40,6 +41,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::BroadcastStream;
 
 use self::client::Api;
+pub use self::resolve::{ResolvedImage, resolve_image};
 use crate::executor::{
     Container, Event, EventStream, ExecOutput, ExecStream, Executor, Exit, Runtime, Stats,
 };

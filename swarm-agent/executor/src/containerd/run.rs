@@ -22,8 +22,11 @@ use crate::spec::ContainerId;
 use crate::state::{ContainerFolder, History, write_file};
 use crate::{Error, Timestamp};
 
-/// Between attempts to reach a containerd that is being restarted.
+/// Between attempts to reach a containerd that is being restarted, or that is still clearing up after a
+/// shim that died.
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
+/// How often a task is looked for whose shim died: containerd gives its cleanup five seconds.
+const DEAD_SHIM_ATTEMPTS: u32 = 50;
 
 impl Engine {
     pub(crate) async fn start(&self, id: &ContainerId) -> Result<u32, Error> {
@@ -161,6 +164,7 @@ impl Engine {
     pub(crate) async fn wait(&self, id: &ContainerId) -> Result<Exit, Error> {
         self.record(id).await?;
         let folder = self.folders.folder(id);
+        let mut attempts = DEAD_SHIM_ATTEMPTS;
         loop {
             if let History {
                 exit: Some(exit),
@@ -181,11 +185,22 @@ impl Engine {
                     let at = timestamp(response.exited_at);
                     return self.settle(id, response.exit_status, at).await;
                 }
-                Ok(None) => return ended_elsewhere(id, &folder.history()?),
+                Ok(None) => match ended_elsewhere(id, &folder.history()?) {
+                    // Its shim died: containerd says how it ended after having killed it.
+                    Err(Error::ExitUnknown { .. }) if attempts > 0 => {}
+                    Err(error @ Error::ExitUnknown { .. }) => {
+                        self.close(id).await?;
+                        return Err(error);
+                    }
+                    known => return known,
+                },
                 // containerd is being restarted; the container is not.
-                Err(Error::Unreachable { .. }) => tokio::time::sleep(RECONNECT_DELAY).await,
+                Err(Error::Unreachable { .. }) => {}
+                Err(error) if is_dead_shim(&error) && attempts > 0 => {}
                 Err(error) => return Err(error),
             }
+            attempts = attempts.saturating_sub(1);
+            tokio::time::sleep(RECONNECT_DELAY).await;
         }
     }
 
@@ -234,9 +249,17 @@ impl Engine {
         let delete = DeleteTaskRequest {
             container_id: id.to_string(),
         };
-        unless_missing(self.api.tasks().delete(self.api.request(delete)).await)
-            .map_err(self.api.failed("delete task"))?;
-        Ok(())
+        let mut attempts = DEAD_SHIM_ATTEMPTS;
+        loop {
+            let request = self.api.request(delete.clone());
+            let deleted = unless_missing(self.api.tasks().delete(request).await);
+            match deleted.map_err(self.api.failed("delete task")) {
+                Err(error) if is_dead_shim(&error) && attempts > 0 => attempts -= 1,
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(()),
+            }
+            tokio::time::sleep(RECONNECT_DELAY).await;
+        }
     }
 
     pub(crate) async fn kill(&self, id: &ContainerId, signal: u32) -> Result<(), Error> {
@@ -298,6 +321,11 @@ impl Engine {
         self.announce(Event::Deleted { id: id.clone() });
         Ok(())
     }
+}
+
+/// The connection between containerd and a shim that is gone.
+fn is_dead_shim(error: &Error) -> bool {
+    matches!(error, Error::Containerd { message, .. } if message.contains("ttrpc: closed"))
 }
 
 /// No task: not started, or its end was recorded by somebody else, or nobody knows.

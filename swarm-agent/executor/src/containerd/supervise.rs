@@ -61,7 +61,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let namespace = &engine.config.namespace;
         let filters = [EXIT_TOPIC, MARKER_TOPIC]
-            .map(|topic| format!("namespace=={namespace},topic=={topic}"))
+            .map(|topic| format!("namespace=={namespace},topic==\"{topic}\""))
             .into();
         let request = engine.api.request(SubscribeRequest { filters });
         let failed = || engine.api.failed("subscribe to events");
@@ -196,7 +196,7 @@ impl Engine {
     }
 
     /// No task: if it was started, nothing more will be logged or learnt.
-    async fn close(&self, id: &ContainerId) -> Result<(), Error> {
+    pub(crate) async fn close(&self, id: &ContainerId) -> Result<(), Error> {
         let _closing = self.containers.lock(id.as_str()).await;
         let folder = self.folders.folder(id);
         let mut history = folder.history()?;

@@ -1,0 +1,130 @@
+//! The agent's command line: every path, port and name is settable, because several agents may share a machine.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// The agent of a host: runs its containers, programs its data plane, serves the Docker Engine API.
+#[derive(Debug, Parser)]
+#[command(name = "swarm-agent", version, about)]
+pub(crate) struct Cli {
+    /// What to do; without one, run the agent.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+/// Everything but running the agent.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Look into the pinned eBPF data plane of this host
+    #[command(subcommand)]
+    Datapath(DatapathCommand),
+    /// Container log writer, started by containerd
+    #[command(hide = true)]
+    LogShim {
+        /// What containerd passes on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Commands about the data plane.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum DatapathCommand {
+    /// Compare the kernel's maps with what they should hold, repair differences, count them
+    Verify,
+    /// Print what crossed each program, drops with their reasons and per-service counters
+    Counters,
+    /// Print what the maps hold
+    Show,
+    /// Print what this kernel offers and what is used instead where it lacks something
+    Probe,
+}
+
+/// Where the agent keeps things and what it talks to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// Directory of everything that must survive a restart
+    #[arg(long, global = true, default_value = "/var/lib/swarm")]
+    pub(crate) state_dir: PathBuf,
+    /// Directory of sockets and namespaces
+    #[arg(long, global = true, default_value = "/run/swarm")]
+    pub(crate) run_dir: PathBuf,
+    /// Directory on a BPF file system for pinned maps, programs and links
+    #[arg(long, global = true, default_value = "/sys/fs/bpf/swarm")]
+    pub(crate) bpffs: PathBuf,
+    /// containerd's socket
+    #[arg(long, global = true, default_value = "/run/containerd/containerd.sock")]
+    pub(crate) containerd: PathBuf,
+    /// containerd namespace of this agent's containers
+    #[arg(long, global = true, default_value = "swarm")]
+    pub(crate) containerd_namespace: String,
+    /// Name of this host in the cluster [default: the system's]
+    #[arg(long, global = true)]
+    pub(crate) hostname: Option<String>,
+    /// The manager's program [default: swarm-manager beside this program]
+    #[arg(long, global = true)]
+    pub(crate) manager_binary: Option<PathBuf>,
+    /// Unprivileged user the manager runs as
+    #[arg(long, global = true, default_value = "nobody")]
+    pub(crate) manager_user: String,
+    /// Registry that is spoken to without TLS (repeatable)
+    #[arg(long = "insecure-registry", global = true, value_name = "HOST[:PORT]")]
+    pub(crate) insecure_registries: Vec<String>,
+    /// Root of the cgroup v2 hierarchy
+    #[arg(long, global = true, default_value = "/sys/fs/cgroup/unified")]
+    pub(crate) cgroup_root: PathBuf,
+}
+
+impl Options {
+    /// Socket of the Docker Engine API.
+    pub(crate) fn api_socket(&self) -> PathBuf {
+        self.run_dir.join("swarm.sock")
+    }
+
+    /// Directory of the manager's socket; owned by the manager's user.
+    pub(crate) fn manager_run_dir(&self) -> PathBuf {
+        self.run_dir.join("manager")
+    }
+
+    /// Socket of this host's manager.
+    pub(crate) fn manager_socket(&self) -> PathBuf {
+        self.manager_run_dir().join("manager.sock")
+    }
+
+    /// Directory of the manager's Raft data; owned by the manager's user.
+    pub(crate) fn manager_state_dir(&self) -> PathBuf {
+        self.state_dir.join("manager")
+    }
+
+    /// Directory of the node's key and certificates.
+    pub(crate) fn certificates_dir(&self) -> PathBuf {
+        self.state_dir.join("certificates")
+    }
+
+    /// The manager's program.
+    pub(crate) fn manager_program(&self) -> PathBuf {
+        self.manager_binary.clone().unwrap_or_else(|| {
+            std::env::current_exe()
+                .ok()
+                .as_deref()
+                .and_then(Path::parent)
+                .map_or_else(
+                    || PathBuf::from("swarm-manager"),
+                    |dir| dir.join("swarm-manager"),
+                )
+        })
+    }
+
+    /// Name of this host in the cluster.
+    pub(crate) fn host_name(&self) -> String {
+        self.hostname.clone().unwrap_or_else(|| {
+            nix::unistd::gethostname()
+                .ok()
+                .and_then(|name| name.into_string().ok())
+                .unwrap_or_else(|| String::from("localhost"))
+        })
+    }
+}

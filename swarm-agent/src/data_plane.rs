@@ -1,0 +1,205 @@
+//! The data plane behind one thread: collects what changed (assignments, interfaces that came or went), plans once for all of
+//! it, has the kernel's maps follow, and answers everybody who waited. aya's calls block, so they stay off the runtime.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use swarm_agent_datapath::{DataPath, DataPathError};
+use swarm_core::{
+    datapath::{DesiredMaps, LocalFacts, LocalInterface, Owner, plan},
+    dispatch::Assignments,
+};
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+/// Why packets' ways could not be programmed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum DataPlaneError {
+    /// The kernel refused.
+    #[error("{0}")]
+    Kernel(String),
+    /// The thread is gone.
+    #[error("the data plane was taken down")]
+    Down,
+}
+
+type Reply = oneshot::Sender<Result<(), DataPlaneError>>;
+
+#[derive(Debug)]
+enum Request {
+    Attach(Owner, Vec<LocalInterface>, Reply),
+    Detach(Owner, Reply),
+    Assign(Box<Assignments>, Reply),
+    Verify(oneshot::Sender<Result<String, DataPlaneError>>),
+    Destroy(Reply),
+}
+
+/// A handle to the data plane's thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct DataPlane {
+    requests: Sender<Request>,
+}
+
+impl DataPlane {
+    /// Moves the opened data path onto its thread.
+    pub(crate) fn start(datapath: DataPath, facts: LocalFacts) -> io::Result<Self> {
+        let (requests, inbox) = channel();
+        let plane = Plane {
+            datapath,
+            facts,
+            interfaces: BTreeMap::new(),
+            assignments: Assignments::new(),
+        };
+        thread::Builder::new()
+            .name(String::from("data-plane"))
+            .spawn(move || plane.run(&inbox))?;
+        Ok(Self { requests })
+    }
+
+    /// Takes an owner's interfaces into the data path; they replace those it had.
+    pub(crate) async fn attach(
+        &self,
+        owner: Owner,
+        interfaces: Vec<LocalInterface>,
+    ) -> Result<(), DataPlaneError> {
+        self.ask(|reply| Request::Attach(owner, interfaces, reply))
+            .await
+    }
+
+    /// Takes an owner's interfaces out of the data path.
+    pub(crate) async fn detach(&self, owner: Owner) -> Result<(), DataPlaneError> {
+        self.ask(|reply| Request::Detach(owner, reply)).await
+    }
+
+    /// Follows new assignments; returns when the kernel's maps do.
+    pub(crate) async fn assign(&self, assignments: Assignments) -> Result<(), DataPlaneError> {
+        self.ask(|reply| Request::Assign(Box::new(assignments), reply))
+            .await
+    }
+
+    /// Compares the kernel's maps with the plan and repairs them.
+    pub(crate) async fn verify(&self) -> Result<String, DataPlaneError> {
+        self.ask(Request::Verify).await
+    }
+
+    /// Removes programs, maps and links: the node left the swarm.
+    pub(crate) async fn destroy(&self) -> Result<(), DataPlaneError> {
+        self.ask(Request::Destroy).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, DataPlaneError>>) -> Request,
+    ) -> Result<T, DataPlaneError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(request(reply))
+            .map_err(|_| DataPlaneError::Down)?;
+        answer.await.map_err(|_| DataPlaneError::Down)?
+    }
+}
+
+struct Plane {
+    datapath: DataPath,
+    facts: LocalFacts,
+    interfaces: BTreeMap<Owner, Vec<LocalInterface>>,
+    assignments: Assignments,
+}
+
+impl Plane {
+    fn run(mut self, inbox: &Receiver<Request>) {
+        while let Ok(first) = inbox.recv() {
+            let mut waiting = Vec::new();
+            // Whatever queued up meanwhile shares one plan: a hundred tasks starting cost one pass over the maps.
+            for request in std::iter::once(first).chain(inbox.try_iter()) {
+                match request {
+                    Request::Attach(owner, interfaces, reply) => {
+                        match self.attach(owner, interfaces) {
+                            Ok(()) => waiting.push(reply),
+                            Err(error) => answer(reply, Err(kernel(&error))),
+                        }
+                    }
+                    Request::Detach(owner, reply) => {
+                        self.detach(&owner);
+                        waiting.push(reply);
+                    }
+                    Request::Assign(assignments, reply) => {
+                        self.assignments = *assignments;
+                        waiting.push(reply);
+                    }
+                    Request::Verify(reply) => {
+                        let desired = self.desired();
+                        let checked = self.datapath.verify(&desired, true);
+                        let report = checked.map(|report| format!("{report}\n"));
+                        answer(reply, report.map_err(|error| kernel(&error)));
+                    }
+                    Request::Destroy(reply) => {
+                        answer(
+                            reply,
+                            self.datapath.destroy().map_err(|error| kernel(&error)),
+                        );
+                        return;
+                    }
+                }
+            }
+            if !waiting.is_empty() {
+                self.apply(waiting);
+            }
+        }
+    }
+
+    fn apply(&mut self, waiting: Vec<Reply>) {
+        let desired = self.desired();
+        let applied = self
+            .datapath
+            .apply(&desired)
+            .map(drop)
+            .map_err(|error| kernel(&error));
+        if let Err(problem) = &applied {
+            error!(error = %problem, "data path not programmed");
+        }
+        for reply in waiting {
+            answer(reply, applied.clone());
+        }
+    }
+
+    fn desired(&mut self) -> DesiredMaps {
+        self.facts.interfaces = self.interfaces.values().flatten().cloned().collect();
+        plan(&self.assignments, &self.facts)
+    }
+
+    fn attach(
+        &mut self,
+        owner: Owner,
+        interfaces: Vec<LocalInterface>,
+    ) -> Result<(), DataPathError> {
+        for interface in &interfaces {
+            self.datapath.attach_task_interface(interface.ifindex)?;
+        }
+        self.interfaces.insert(owner, interfaces);
+        Ok(())
+    }
+
+    fn detach(&mut self, owner: &Owner) {
+        for interface in self.interfaces.remove(owner).unwrap_or_default() {
+            if let Err(error) = self.datapath.detach_task_interface(interface.ifindex) {
+                warn!(ifindex = interface.ifindex, %error, "link of a removed interface stays");
+            }
+        }
+    }
+}
+
+fn kernel(error: &DataPathError) -> DataPlaneError {
+    DataPlaneError::Kernel(error.to_string())
+}
+
+fn answer<T>(reply: oneshot::Sender<Result<T, DataPlaneError>>, result: Result<T, DataPlaneError>) {
+    if reply.send(result).is_err() {
+        // The runner was told to stop meanwhile; its clean-up undoes what was done.
+        warn!("a change of the data path was no longer waited for");
+    }
+}

@@ -1,0 +1,521 @@
+//! How this host becomes a member of a swarm and stops being one: init, join, leave, promotion and demotion. One change at a time;
+//! a change that fails leaves nothing behind.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use swarm_agent_engine_api::{HostError, HostInit, HostJoin};
+use swarm_core::{
+    ca::{JoinToken, hex},
+    control::{Code, ControlError},
+    id::NodeId,
+    model::Role,
+};
+use swarm_proto::{
+    client::{CaClient, ControlClient, InitRequest, LocalClient, LogsClient},
+    tls::{self, Credentials, Csr, new_csr},
+};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::{Instant, sleep, timeout},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    node::{Node, Parts},
+    session::WantedRole,
+    state::{KnownManager, NodeState, make_dir, write_atomic},
+    supervisor::{ManagerCommand, Supervisor},
+};
+
+/// How long a new manager may take to open its socket.
+const MANAGER_START_DEADLINE: Duration = Duration::from_secs(15);
+/// How long `swarm join` waits before it goes on in the background (Docker's).
+const JOIN_DEADLINE: Duration = Duration::from_secs(20);
+/// Pause between looks at a manager that is starting.
+const MANAGER_POLL: Duration = Duration::from_millis(20);
+/// Pause between attempts to reach the manager that is to be joined.
+const JOIN_RETRY: Duration = Duration::from_millis(500);
+
+/// Whether this host is a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Membership {
+    /// Of no swarm.
+    Inactive,
+    /// It is being made one in the background.
+    Pending,
+    /// It is.
+    Active(NodeState),
+    /// It was one, and could not be started again.
+    Error(String),
+}
+
+enum Phase {
+    Inactive,
+    Pending,
+    Active(Box<Node>),
+    Error(String),
+}
+
+impl Phase {
+    fn membership(&self) -> Membership {
+        match self {
+            Self::Inactive => Membership::Inactive,
+            Self::Pending => Membership::Pending,
+            Self::Active(node) => {
+                let managers = node.managers.borrow().clone();
+                Membership::Active(NodeState {
+                    managers,
+                    ..node.state.clone()
+                })
+            }
+            Self::Error(text) => Membership::Error(text.clone()),
+        }
+    }
+}
+
+/// The membership of this host.
+pub(crate) struct Member {
+    parts: Parts,
+    phase: Mutex<Phase>,
+    /// What `phase` last said: asked for while a change is under way.
+    last: std::sync::Mutex<Membership>,
+    roles: mpsc::UnboundedSender<WantedRole>,
+}
+
+impl Member {
+    /// Starts as what an earlier agent of this host was.
+    pub(crate) async fn resume(parts: Parts) -> Arc<Self> {
+        let (roles, wishes) = mpsc::unbounded_channel();
+        let phase = match parts.state.node() {
+            Ok(None) => Phase::Inactive,
+            Ok(Some(state)) => match Node::start(&parts, state, None, roles.clone()).await {
+                Ok(node) => Phase::Active(Box::new(node)),
+                Err(error) => {
+                    error!(%error, "node not started");
+                    Phase::Error(error.to_string())
+                }
+            },
+            Err(error) => Phase::Error(error.to_string()),
+        };
+        let last = std::sync::Mutex::new(phase.membership());
+        let member = Arc::new(Self {
+            parts,
+            phase: Mutex::new(phase),
+            last,
+            roles,
+        });
+        tokio::spawn(Arc::clone(&member).follow_roles(wishes));
+        member
+    }
+
+    /// What the agent was started with.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Whether this host is a member. Never waits for a change that is under way.
+    pub(crate) fn membership(&self) -> Membership {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(phase) = self.phase.try_lock() {
+            *last = phase.membership();
+        }
+        last.clone()
+    }
+
+    /// The control service of this host's manager.
+    pub(crate) fn control(&self) -> ControlClient {
+        ControlClient::new(tls::unix(&self.parts.options.manager_socket()))
+    }
+
+    /// The output of tasks, by this host's manager.
+    pub(crate) fn logs(&self) -> LogsClient {
+        LogsClient::new(tls::unix(&self.parts.options.manager_socket()))
+    }
+
+    /// This host's manager itself.
+    pub(crate) fn local(&self) -> LocalClient {
+        LocalClient::new(tls::unix(&self.parts.options.manager_socket()))
+    }
+
+    /// Compares the kernel's maps with the plan and repairs them.
+    pub(crate) async fn verify_data_path(&self) -> Result<String, HostError> {
+        match &*self.phase.lock().await {
+            Phase::Active(node) => {
+                let verified = node.verify_data_path().await;
+                verified.map_err(|error| failed("verifying the data path", &error))
+            }
+            Phase::Inactive | Phase::Pending | Phase::Error(_) => Err(HostError::NotMember),
+        }
+    }
+
+    /// Makes a swarm of one.
+    pub(crate) async fn init(&self, request: HostInit) -> Result<NodeId, HostError> {
+        let mut phase = self.phase.lock().await;
+        if !matches!(*phase, Phase::Inactive) {
+            return Err(HostError::AlreadyMember);
+        }
+        match self.initialize(&request).await {
+            Ok(node) => {
+                let id = node.state.node_id.clone();
+                *phase = Phase::Active(Box::new(node));
+                Ok(id)
+            }
+            Err(error) => {
+                self.forget().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn initialize(&self, request: &HostInit) -> Result<Node, HostError> {
+        let csr = self.write_key()?;
+        let supervisor = self.start_manager()?;
+        match self.bootstrap(request, csr).await {
+            Ok(state) => self.activate(state, Some(supervisor)).await,
+            Err(error) => {
+                supervisor.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the started manager make the cluster, and keeps the certificate it gives.
+    async fn bootstrap(&self, request: &HostInit, csr: Csr) -> Result<NodeState, HostError> {
+        self.await_manager().await?;
+        let data_path = request.data_path.unwrap_or(request.advertise.ip());
+        let made = self
+            .local()
+            .init(&InitRequest {
+                csr_pem: csr.csr_pem,
+                listen_addr: request.listen,
+                advertise_addr: request.advertise,
+                data_path_addr: Some(data_path),
+                hostname: self.parts.facts.hostname.clone(),
+                spec: request.spec.clone(),
+                force_new_cluster: false,
+                default_address_pools: request.address_pools.clone(),
+                subnet_size: request.subnet_size,
+                data_path_port: request.data_path_port,
+                availability: request.availability,
+            })
+            .await?;
+        self.save_credentials(&Credentials {
+            key_pem: csr.key_pem,
+            cert_chain_pem: made.cert_chain_pem,
+            ca_pem: made.ca_pem,
+        })?;
+        let own = KnownManager {
+            node_id: made.node_id.clone(),
+            addr: request.advertise,
+        };
+        Ok(NodeState {
+            node_id: made.node_id,
+            role: Role::Manager,
+            listen_addr: request.listen,
+            advertise_addr: request.advertise,
+            data_path_addr: data_path,
+            data_path_port: request.data_path_port,
+            managers: vec![own],
+        })
+    }
+
+    /// Joins a swarm; after [`JOIN_DEADLINE`] it goes on in the background.
+    pub(crate) async fn join(self: &Arc<Self>, request: HostJoin) -> Result<(), HostError> {
+        let mut phase = self.phase.lock().await;
+        if !matches!(*phase, Phase::Inactive) {
+            return Err(HostError::AlreadyMember);
+        }
+        *phase = Phase::Pending;
+        drop(phase);
+        let member = Arc::clone(self);
+        let joining = tokio::spawn(async move { member.keep_joining(request).await });
+        match timeout(JOIN_DEADLINE, joining).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(failed("joining the swarm", &error)),
+            Err(_elapsed) => Err(HostError::JoinTimeout),
+        }
+    }
+
+    /// Tries until a manager answers, one way or the other, or the node is told to leave.
+    async fn keep_joining(&self, request: HostJoin) -> Result<(), HostError> {
+        loop {
+            for remote in &request.remotes {
+                let result = self.join_at(remote, &request).await;
+                let mut phase = self.phase.lock().await;
+                if !matches!(*phase, Phase::Pending) {
+                    return Err(HostError::NotMember);
+                }
+                match result {
+                    Ok(node) => {
+                        *phase = Phase::Active(Box::new(node));
+                        return Ok(());
+                    }
+                    Err(error) if unreachable(&error) => {
+                        warn!(%remote, %error, "manager not reached, trying again");
+                    }
+                    Err(error) => {
+                        *phase = Phase::Inactive;
+                        drop(phase);
+                        self.forget().await;
+                        return Err(error);
+                    }
+                }
+            }
+            sleep(JOIN_RETRY).await;
+        }
+    }
+
+    async fn join_at(&self, remote: &str, request: &HostJoin) -> Result<Node, HostError> {
+        let csr = self.write_key()?;
+        let issued = CaClient::join(remote, &request.token, &csr, request.availability)
+            .await
+            .map_err(|error| refused_token(error, &request.token))?;
+        let advertise = match request.advertise {
+            Some(address) => address,
+            None => source_towards(remote)
+                .map(|ip| SocketAddr::new(ip, request.listen.port()))
+                .ok_or_else(|| failed_text("choosing an address to advertise", remote))?,
+        };
+        let (node_id, role) = (issued.node_id.clone(), issued.role);
+        let data_path_port = issued.data_path_port;
+        self.save_credentials(&issued.into_credentials(csr.key_pem))?;
+        let (manager, managers) = match role {
+            Role::Worker => (None, remote_manager(remote).await),
+            Role::Manager => {
+                let supervisor = self
+                    .join_managers(remote, request.listen, advertise)
+                    .await?;
+                let own = KnownManager {
+                    node_id: node_id.clone(),
+                    addr: advertise,
+                };
+                (Some(supervisor), vec![own])
+            }
+        };
+        let state = NodeState {
+            node_id,
+            role,
+            listen_addr: request.listen,
+            advertise_addr: advertise,
+            data_path_addr: request.data_path.unwrap_or(advertise.ip()),
+            data_path_port,
+            managers,
+        };
+        self.activate(state, manager).await
+    }
+
+    /// Starts a manager and has it join the others.
+    async fn join_managers(
+        &self,
+        remote: &str,
+        listen: SocketAddr,
+        advertise: SocketAddr,
+    ) -> Result<Supervisor, HostError> {
+        let supervisor = self.start_manager()?;
+        let joined = async {
+            self.await_manager().await?;
+            let remotes = [remote.to_owned()];
+            Ok(self.local().join(&remotes, listen, advertise).await?)
+        };
+        match joined.await {
+            Ok(()) => Ok(supervisor),
+            Err(error) => {
+                supervisor.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn activate(
+        &self,
+        state: NodeState,
+        manager: Option<Supervisor>,
+    ) -> Result<Node, HostError> {
+        self.parts
+            .state
+            .save_node(&state)
+            .map_err(|error| failed("remembering the node", &error))?;
+        let id = state.node_id.clone();
+        let node = Node::start(&self.parts, state, manager, self.roles.clone())
+            .await
+            .map_err(|error| failed("starting the node", &error))?;
+        info!(node = %id, "member of the swarm");
+        Ok(node)
+    }
+
+    /// Leaves the swarm. Whether a manager may was checked before.
+    pub(crate) async fn leave(&self) -> Result<(), HostError> {
+        let mut phase = self.phase.lock().await;
+        match std::mem::replace(&mut *phase, Phase::Inactive) {
+            Phase::Inactive => return Err(HostError::NotMember),
+            Phase::Active(node) => {
+                if node.state.role == Role::Manager
+                    && let Err(error) = self.local().leave(true).await
+                {
+                    warn!(%error, "other managers were not told");
+                }
+                let left = node.leave(&self.parts.netlink).await;
+                left.map_err(|error| failed("leaving the swarm", &error))?;
+            }
+            Phase::Pending | Phase::Error(_) => {}
+        }
+        self.forget().await;
+        Ok(())
+    }
+
+    /// Starts or ends this host's manager when the operator changed the node's role.
+    async fn follow_roles(self: Arc<Self>, mut wishes: mpsc::UnboundedReceiver<WantedRole>) {
+        while let Some(WantedRole(role)) = wishes.recv().await {
+            if let Err(error) = self.change_role(role).await {
+                warn!(%error, ?role, "role not changed");
+            }
+        }
+    }
+
+    async fn change_role(&self, role: Role) -> Result<(), HostError> {
+        let mut phase = self.phase.lock().await;
+        let Phase::Active(node) = &mut *phase else {
+            return Ok(());
+        };
+        if node.state.role == role {
+            return Ok(());
+        }
+        let managers = node.managers.borrow().clone();
+        let (listen, own) = (node.state.listen_addr, node.state.advertise_addr);
+        let remote = managers
+            .iter()
+            .find(|manager| manager.addr != own)
+            .map(|manager| manager.addr.to_string())
+            .ok_or_else(|| failed_text("changing the role", "no other manager is known"))?;
+        let csr = new_csr().map_err(|error| failed("making a key", &error))?;
+        let issued = CaClient::renew_at(&remote, &node.identity, &csr).await?;
+        if issued.role != role {
+            return Err(failed_text(
+                "changing the role",
+                "the certificate names the old one",
+            ));
+        }
+        let credentials = issued.into_credentials(csr.key_pem);
+        self.save_credentials(&credentials)?;
+        let replaced = node.identity.replace(&credentials);
+        replaced.map_err(|error| failed("using the new certificate", &error))?;
+        match role {
+            Role::Manager => node.promoted(self.join_managers(&remote, listen, own).await?),
+            Role::Worker => {
+                if let Some(supervisor) = node.demoted() {
+                    supervisor.stop().await;
+                }
+            }
+        }
+        let saved = self.parts.state.save_node(&node.state);
+        saved.map_err(|error| failed("remembering the role", &error))
+    }
+
+    fn start_manager(&self) -> Result<Supervisor, HostError> {
+        ManagerCommand::new(&self.parts.options)
+            .and_then(Supervisor::start)
+            .map_err(|error| failed("starting the manager", &error))
+    }
+
+    /// Waits until the manager answers on its socket.
+    async fn await_manager(&self) -> Result<(), HostError> {
+        let deadline = Instant::now() + MANAGER_START_DEADLINE;
+        loop {
+            match self.local().status().await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    let log = self.parts.options.state_dir.join("manager.log");
+                    let reason = format!("{error}; see {}", log.display());
+                    return Err(failed_text("starting the manager", &reason));
+                }
+                Err(_) => sleep(MANAGER_POLL).await,
+            }
+        }
+    }
+
+    /// Makes the node's key where the manager finds it.
+    fn write_key(&self) -> Result<Csr, HostError> {
+        let directory = self.parts.options.certificates_dir();
+        let csr = new_csr().map_err(|error| failed("making a key", &error))?;
+        let path = directory.join(tls::KEY_FILE);
+        make_dir(&directory, 0o750)
+            .and_then(|()| write_atomic(&path, csr.key_pem.as_bytes(), 0o640))
+            .map_err(|error| failed("keeping the key", &error))?;
+        Ok(csr)
+    }
+
+    fn save_credentials(&self, credentials: &Credentials) -> Result<(), HostError> {
+        let saved = credentials.save(&self.parts.options.certificates_dir());
+        saved.map_err(|error| failed("keeping the certificate", &error))?;
+        ManagerCommand::new(&self.parts.options)
+            .and_then(|command| command.prepare())
+            .map_err(|error| failed("handing the certificate to the manager", &error))
+    }
+
+    async fn forget(&self) {
+        if let Ok(command) = ManagerCommand::new(&self.parts.options) {
+            command.stop_running().await;
+        }
+        if let Err(error) = self.parts.state.forget() {
+            error!(%error, "the swarm's files stay");
+        }
+    }
+}
+
+/// This host's address on the route to `remote`: the kernel's choice for a datagram, none of which is sent.
+fn source_towards(remote: &str) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).ok()?;
+    socket.connect(remote).ok()?;
+    socket
+        .local_addr()
+        .ok()
+        .map(|address| address.ip())
+        .filter(|ip| !ip.is_unspecified())
+}
+
+/// The manager that was joined, by its address: its identifier comes with the first session.
+async fn remote_manager(remote: &str) -> Vec<KnownManager> {
+    let found = tokio::net::lookup_host(remote).await.ok();
+    let manager = |addr| KnownManager {
+        node_id: NodeId::default(),
+        addr,
+    };
+    found.into_iter().flatten().take(1).map(manager).collect()
+}
+
+/// Whether another attempt may succeed.
+fn unreachable(error: &HostError) -> bool {
+    matches!(
+        error,
+        HostError::Cluster(ControlError {
+            code: Code::Unavailable | Code::DeadlineExceeded,
+            ..
+        })
+    )
+}
+
+/// Docker's texts for tokens that are malformed or of another cluster.
+fn refused_token(error: ControlError, token: &str) -> HostError {
+    match token.parse::<JoinToken>() {
+        Err(_) => HostError::InvalidToken,
+        Ok(parsed) if error.message.contains("fingerprint") => HostError::Fingerprint {
+            expected: hex(&parsed.digest),
+        },
+        Ok(_) => error.into(),
+    }
+}
+
+fn failed(what: &str, error: &dyn std::error::Error) -> HostError {
+    failed_text(what, &error.to_string())
+}
+
+fn failed_text(what: &str, reason: &str) -> HostError {
+    HostError::Failed {
+        what: what.to_owned(),
+        reason: reason.to_owned(),
+    }
+}

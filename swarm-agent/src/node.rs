@@ -1,0 +1,250 @@
+//! A host that is a member of a swarm: its data plane, worker, session and, on managers, the manager's process, started
+//! together and ended together.
+
+use std::{fs, io, net::IpAddr, sync::Arc, time::Duration};
+
+use swarm_agent_datapath::{AttachMode, DataPath, DataPathConfig, DataPathError};
+use swarm_agent_executor::Executor;
+use swarm_agent_net::{
+    NetError, Netlink, Sandboxes, dns::Upstreams, files::nameservers, host_pair,
+    netns::current_cookie,
+};
+use swarm_common::Addr;
+use swarm_core::{
+    datapath::LocalFacts,
+    model::{NodeTls, Role},
+};
+use swarm_proto::{
+    client::Hello,
+    tls::{self, Credentials, CredentialsError, Identity, TlsError},
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tracing::warn;
+
+use crate::{
+    config::Options,
+    data_plane::{DataPlane, DataPlaneError},
+    host_facts::HostFacts,
+    logs::LogPublishing,
+    session::{Session, WantedRole},
+    state::{KnownManager, NodeState, StateDir, StateError},
+    supervisor::{ManagerCommand, Supervisor, SupervisorError},
+    worker::{self, HostServices, Worker},
+};
+
+/// How long tasks may take to end when the node leaves: the longest grace period plus room for clean-up.
+const CLEAR_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    /// The certificate's files.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The certificate is not there.
+    #[error("no certificate in {0}; leave the swarm with --force and join again")]
+    NoCertificate(String),
+    /// The certificate itself.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The kernel's programs and maps.
+    #[error(transparent)]
+    DataPath(#[from] DataPathError),
+    /// Interfaces and namespaces.
+    #[error(transparent)]
+    Network(#[from] NetError),
+    /// The agent's own files.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The manager's process.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// The data plane's thread.
+    #[error(transparent)]
+    Plane(#[from] DataPlaneError),
+    /// The system refused something else.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What every node of this agent is made with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) options: Options,
+    pub(crate) facts: HostFacts,
+    pub(crate) state: StateDir,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) netlink: Netlink,
+}
+
+/// A running member.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Which node it is.
+    pub(crate) state: NodeState,
+    /// Its certificate, shared with all its connections.
+    pub(crate) identity: Arc<Identity>,
+    /// Where managers are.
+    pub(crate) managers: watch::Receiver<Vec<KnownManager>>,
+    supervisor: Option<Supervisor>,
+    plane: DataPlane,
+    worker: mpsc::UnboundedSender<worker::Command>,
+    session: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Node {
+    /// Starts everything. A manager that was started before (to make or join the swarm) is taken over.
+    pub(crate) async fn start(
+        parts: &Parts,
+        state: NodeState,
+        manager: Option<Supervisor>,
+        roles: mpsc::UnboundedSender<WantedRole>,
+    ) -> Result<Self, NodeError> {
+        let certificates = parts.options.certificates_dir();
+        let credentials = Credentials::load(&certificates)?
+            .ok_or_else(|| NodeError::NoCertificate(certificates.display().to_string()))?;
+        let identity = Identity::new(&credentials)?;
+        let supervisor = match (state.role, manager) {
+            (Role::Manager, None) => Some(Supervisor::start(ManagerCommand::new(&parts.options)?)?),
+            (Role::Manager | Role::Worker, manager) => manager,
+        };
+        let plane = open_data_plane(parts, &state).await?;
+        let host = Arc::new(HostServices {
+            executor: Arc::clone(&parts.executor),
+            sandboxes: Sandboxes::open(parts.options.run_dir.join("netns"))?,
+            plane: plane.clone(),
+            netlink: parts.netlink.clone(),
+            upstreams: upstreams()?,
+        });
+        let worker = Worker::start(parts.state.clone(), host).await?;
+        let (managers, known_managers) = watch::channel(state.managers.clone());
+        let (stop, stopped) = watch::channel(false);
+        let session = Session {
+            identity: Arc::clone(&identity),
+            hello: hello(&parts.facts, &state, &credentials.ca_pem)?,
+            managers,
+            worker: worker.clone(),
+            roles,
+        };
+        let publishing = LogPublishing {
+            node: state.node_id.clone(),
+            identity: Arc::clone(&identity),
+            managers: known_managers.clone(),
+            executor: Arc::clone(&parts.executor),
+        };
+        tokio::spawn(publishing.run(stop.subscribe()));
+        Ok(Self {
+            state,
+            identity,
+            managers: known_managers,
+            supervisor,
+            plane,
+            worker,
+            session: tokio::spawn(session.run(stopped)),
+            stop,
+        })
+    }
+
+    /// Ends the session and all tasks, and takes the data plane down: the node leaves the swarm.
+    pub(crate) async fn leave(self, netlink: &Netlink) -> Result<(), NodeError> {
+        self.stop.send_replace(true);
+        if let Err(error) = self.session.await {
+            warn!(%error, "session ended badly");
+        }
+        let (done, cleared) = oneshot::channel();
+        if self.worker.send(worker::Command::Clear(done)).is_ok()
+            && timeout(CLEAR_DEADLINE, cleared).await.is_err()
+        {
+            warn!("tasks did not end within {CLEAR_DEADLINE:?}");
+        }
+        self.plane.destroy().await?;
+        host_pair::remove(netlink).await?;
+        if let Some(supervisor) = self.supervisor {
+            supervisor.stop().await;
+        }
+        Ok(())
+    }
+
+    /// Compares the kernel's maps with the plan and repairs them.
+    pub(crate) async fn verify_data_path(&self) -> Result<String, NodeError> {
+        Ok(self.plane.verify().await?)
+    }
+
+    /// Takes a started manager over: the node was promoted.
+    pub(crate) fn promoted(&mut self, supervisor: Supervisor) {
+        self.state.role = Role::Manager;
+        self.supervisor = Some(supervisor);
+    }
+
+    /// Gives the manager back: the node was demoted.
+    pub(crate) fn demoted(&mut self) -> Option<Supervisor> {
+        self.state.role = Role::Worker;
+        self.supervisor.take()
+    }
+}
+
+async fn open_data_plane(parts: &Parts, state: &NodeState) -> Result<DataPlane, NodeError> {
+    let underlay = parts.netlink.underlay(state.data_path_addr).await?;
+    let programs = swarm_common::config::Config {
+        host_netns_cookie: current_cookie()?,
+        node_addr: Addr::from(state.data_path_addr),
+        underlay_ifindex: underlay.ifindex,
+        underlay_mtu: underlay.mtu,
+        data_path_port: state.data_path_port,
+        ..swarm_common::config::Config::UNSET
+    };
+    let config = DataPathConfig {
+        bpffs: parts.options.bpffs.clone(),
+        cgroup_root: parts.options.cgroup_root.clone(),
+        programs,
+        attach: AttachMode::default(),
+    };
+    let datapath = DataPath::open(config)?;
+    let addresses = host_addresses(&parts.netlink).await?;
+    let facts = LocalFacts {
+        node: state.node_id.clone(),
+        addresses,
+        interfaces: Vec::new(),
+    };
+    Ok(DataPlane::start(datapath, facts)?)
+}
+
+/// Addresses on which published ports answer: all of the host but loopback and its own overlay address.
+async fn host_addresses(netlink: &Netlink) -> Result<Vec<(IpAddr, u32)>, NetError> {
+    let overlay = netlink
+        .link_by_name(host_pair::HOST_NAME)
+        .await?
+        .map(|link| link.index);
+    let all = netlink.addresses().await?.into_iter();
+    Ok(all
+        .filter(|found| found.address.is_ipv4() && !found.address.is_loopback())
+        .filter(|found| Some(found.ifindex) != overlay)
+        .map(|found| (found.address, found.ifindex))
+        .collect())
+}
+
+fn upstreams() -> Result<Upstreams, io::Error> {
+    match fs::read_to_string("/etc/resolv.conf") {
+        Ok(text) => Ok(Upstreams::from_nameservers(nameservers(&text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Upstreams::new([])),
+        Err(error) => Err(error),
+    }
+}
+
+fn hello(facts: &HostFacts, state: &NodeState, ca_pem: &str) -> Result<Hello, TlsError> {
+    let issuer = tls::issuer_facts(ca_pem)?;
+    let tls = NodeTls {
+        trust_root: ca_pem.to_owned(),
+        issuer_subject: issuer.subject_der,
+        issuer_public_key: issuer.public_key_der,
+    };
+    Ok(Hello {
+        description: facts.description(tls),
+        data_path_addr: Some(state.data_path_addr),
+    })
+}

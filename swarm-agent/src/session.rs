@@ -1,0 +1,182 @@
+//! The agent's session with a manager: opened, kept alive, opened again elsewhere when it ends. Carries assignments to the worker
+//! and its reports back; decides nothing about tasks.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use swarm_core::{control::ControlError, model::Role};
+use swarm_proto::{
+    client::{AgentEvent, DispatcherClient, Hello, ManagerEvent, SessionReceiver, SessionSender},
+    tls::{self, Identity, TlsError},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tracing::{info, warn};
+
+use crate::{state::KnownManager, worker};
+
+/// First and longest pause between attempts (SwarmKit's).
+const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(8));
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    /// The manager refused or went away.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Our certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The manager ended the session.
+    #[error("the manager closed the session")]
+    Closed,
+}
+
+/// What the session tells the membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WantedRole(pub(crate) Role);
+
+/// What a session needs.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Our certificate.
+    pub(crate) identity: Arc<Identity>,
+    /// What we tell about this host.
+    pub(crate) hello: Hello,
+    /// Managers to try, the best first; updated as managers tell.
+    pub(crate) managers: watch::Sender<Vec<KnownManager>>,
+    /// Where assignments go.
+    pub(crate) worker: mpsc::UnboundedSender<worker::Command>,
+    /// Where a wish for another role goes.
+    pub(crate) roles: mpsc::UnboundedSender<WantedRole>,
+}
+
+impl Session {
+    /// Keeps a session open until `stop` becomes true.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.keep_open() => {}
+            ended = stop.wait_for(|stop| *stop) => drop(ended),
+        }
+    }
+
+    async fn keep_open(&self) {
+        let mut pause = RECONNECT_PAUSE.0;
+        loop {
+            let managers = self.managers.borrow().clone();
+            for manager in managers {
+                let manager = manager.addr;
+                let (opened, error) = self.hold(manager).await;
+                warn!(%manager, %error, "session ended");
+                if opened {
+                    pause = RECONNECT_PAUSE.0;
+                    break; // the list of managers may be a newer one
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_PAUSE.1);
+        }
+    }
+
+    /// Opens a session and holds it; tells whether it was opened and why it ended.
+    async fn hold(&self, manager: SocketAddr) -> (bool, SessionError) {
+        let open = async {
+            let channel = tls::any_manager(manager.to_string(), &self.identity)?;
+            Ok(DispatcherClient::new(channel)
+                .open(self.hello.clone())
+                .await?)
+        };
+        match open.await {
+            Ok((welcome, sender, receiver)) => {
+                info!(%manager, session = welcome.session_id, "session opened");
+                self.prefer(manager);
+                let error = self
+                    .exchange(&sender, receiver, welcome.heartbeat_period)
+                    .await;
+                (true, error)
+            }
+            Err(error) => (false, error),
+        }
+    }
+
+    /// Tries this manager first the next time.
+    fn prefer(&self, manager: SocketAddr) {
+        self.managers.send_if_modified(|known| {
+            let position = known.iter().position(|other| other.addr == manager);
+            if let Some(index) = position {
+                known.swap(0, index);
+            }
+            position.is_some_and(|index| index > 0)
+        });
+    }
+
+    async fn exchange(
+        &self,
+        sender: &SessionSender,
+        mut receiver: SessionReceiver,
+        heartbeat_period: Duration,
+    ) -> SessionError {
+        let (reports, mut outbox) = mpsc::unbounded_channel();
+        if self
+            .worker
+            .send(worker::Command::Connected(reports))
+            .is_err()
+        {
+            return SessionError::Closed;
+        }
+        let mut heartbeat = interval(heartbeat_period);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let sent = tokio::select! {
+                _ = heartbeat.tick() => sender.send(&AgentEvent::Heartbeat).await,
+                Some(report) = outbox.recv() => sender.send(&report).await,
+                event = receiver.next() => match event {
+                    Ok(Some(event)) => {
+                        self.deliver(event);
+                        Ok(())
+                    }
+                    Ok(None) => return SessionError::Closed,
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = sent {
+                return error.into();
+            }
+        }
+    }
+
+    fn deliver(&self, event: ManagerEvent) {
+        match event {
+            ManagerEvent::Assignments(delta) => {
+                if self
+                    .worker
+                    .send(worker::Command::Assignments(delta))
+                    .is_err()
+                {
+                    warn!("assignments arrived after the worker ended");
+                }
+            }
+            ManagerEvent::Managers(managers) => {
+                let (leaders, others): (Vec<_>, Vec<_>) =
+                    managers.into_iter().partition(|manager| manager.leader);
+                let known: Vec<KnownManager> = leaders
+                    .into_iter()
+                    .chain(others)
+                    .map(|manager| KnownManager {
+                        node_id: manager.node_id,
+                        addr: manager.addr,
+                    })
+                    .collect();
+                if !known.is_empty() {
+                    self.managers.send_replace(known);
+                }
+            }
+            ManagerEvent::NodeChanged { role, .. } => {
+                if self.roles.send(WantedRole(role)).is_err() {
+                    warn!("a wish for another role arrived after the node ended");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What the agent must remember over a restart: which node it is, and the last assignments, so that tasks, names and
+//! the data path go on while no manager answers. Files are replaced atomically; a torn write leaves the old file.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use swarm_core::{
+    dispatch::{Assignment, AssignmentKey},
+    id::NodeId,
+    model::Role,
+};
+
+use crate::worker::LocalTasks;
+
+/// Why state could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not what we wrote.
+    #[error("{} is damaged: {source}; remove it to start this node afresh", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What does not parse.
+        source: serde_json::Error,
+    },
+}
+
+/// Which node this host is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeState {
+    /// Common name of the certificate.
+    pub(crate) node_id: NodeId,
+    /// Role of the certificate.
+    pub(crate) role: Role,
+    /// Where the manager listens, if this is one.
+    pub(crate) listen_addr: SocketAddr,
+    /// Where others reach this node's manager.
+    pub(crate) advertise_addr: SocketAddr,
+    /// Source address of this node's VXLAN packets.
+    pub(crate) data_path_addr: IpAddr,
+    /// UDP port of the data path.
+    pub(crate) data_path_port: u16,
+    /// Managers to open a session with, the last good one first.
+    pub(crate) managers: Vec<KnownManager>,
+}
+
+/// A manager of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownManager {
+    /// Its node; empty until a session told.
+    pub(crate) node_id: NodeId,
+    /// Where it is reached.
+    pub(crate) addr: SocketAddr,
+}
+
+/// The agent's files.
+#[derive(Clone, Debug)]
+pub(crate) struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// Makes the directory, readable by root and passable by the manager's user.
+    pub(crate) fn open(root: &Path) -> Result<Self, StateError> {
+        make_dir(root, 0o711)?;
+        Ok(Self {
+            root: root.to_owned(),
+        })
+    }
+
+    /// Which node this host is; `None` outside a swarm.
+    pub(crate) fn node(&self) -> Result<Option<NodeState>, StateError> {
+        read_json(&self.root.join("node.json"))
+    }
+
+    /// Remembers which node this host is.
+    pub(crate) fn save_node(&self, node: &NodeState) -> Result<(), StateError> {
+        write_json(&self.root.join("node.json"), node)
+    }
+
+    /// The assignments of the last session; empty if there was none.
+    pub(crate) fn assignments(&self) -> Result<Vec<(AssignmentKey, Assignment)>, StateError> {
+        Ok(read_json(&self.root.join("assignments.json"))?.unwrap_or_default())
+    }
+
+    /// Remembers the assignments.
+    pub(crate) fn save_assignments(
+        &self,
+        assignments: &[(&AssignmentKey, &Assignment)],
+    ) -> Result<(), StateError> {
+        write_json(&self.root.join("assignments.json"), &assignments)
+    }
+
+    /// What was known of this node's tasks; empty if there were none.
+    pub(crate) fn local_tasks(&self) -> Result<LocalTasks, StateError> {
+        Ok(read_json(&self.root.join("tasks.json"))?.unwrap_or_default())
+    }
+
+    /// Remembers what is known of this node's tasks.
+    pub(crate) fn save_local_tasks(&self, tasks: &LocalTasks) -> Result<(), StateError> {
+        write_json(&self.root.join("tasks.json"), tasks)
+    }
+
+    /// Forgets the swarm: identity, assignments and the manager's data.
+    pub(crate) fn forget(&self) -> Result<(), StateError> {
+        for name in ["node.json", "assignments.json", "tasks.json"] {
+            remove(&self.root.join(name), |path| fs::remove_file(path))?;
+        }
+        for name in ["certificates", "manager"] {
+            remove(&self.root.join(name), |path| fs::remove_dir_all(path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory and its parents; sets the mode of the last one.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StateError> {
+    fs::create_dir_all(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .map_err(|source| StateError::Io {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Writes a file so that after a crash either the old or the whole new content is there.
+pub(crate) fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), StateError> {
+    let temporary = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        path.parent()
+            .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    };
+    write().map_err(|source| StateError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    match fs::read(path) {
+        Ok(content) => serde_json::from_slice(&content)
+            .map(Some)
+            .map_err(|source| StateError::Damaged {
+                path: path.to_owned(),
+                source,
+            }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StateError> {
+    let content = serde_json::to_vec(value).map_err(|source| StateError::Damaged {
+        path: path.to_owned(),
+        source,
+    })?;
+    write_atomic(path, &content, 0o600)
+}
+
+fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), StateError> {
+    match how(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::Io {
+            path: path.to_owned(),
+            source: error,
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> NodeState {
+        NodeState {
+            node_id: "0123456789abcdefghijklmno".parse().unwrap(),
+            role: Role::Manager,
+            listen_addr: "0.0.0.0:2377".parse().unwrap(),
+            advertise_addr: "10.1.0.1:2377".parse().unwrap(),
+            data_path_addr: "10.1.0.1".parse().unwrap(),
+            data_path_port: 4789,
+            managers: vec![KnownManager {
+                node_id: NodeId::default(),
+                addr: "10.1.0.1:2377".parse().unwrap(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_node_is_remembered_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.node().unwrap(), None);
+        state.save_node(&sample()).unwrap();
+        assert_eq!(state.node().unwrap(), Some(sample()));
+        state.forget().unwrap();
+        assert_eq!(state.node().unwrap(), None);
+        state.forget().unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        fs::write(dir.path().join("node.json"), b"{\"node_id\":").unwrap();
+        let error = state.node().unwrap_err().to_string();
+        assert!(error.contains("node.json is damaged"), "{error}");
+    }
+}
