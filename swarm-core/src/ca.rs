@@ -1,7 +1,7 @@
 //! Decisions about identity: the form of join tokens, who may call what, when a certificate is renewed. Keys, signatures
 //! and hashes are made by the shells.
 
-use alloc::{borrow::ToOwned as _, format, string::String, vec::Vec};
+use alloc::{borrow::ToOwned as _, string::String, vec::Vec};
 use core::{fmt, str::FromStr, time::Duration};
 
 use crate::{
@@ -145,7 +145,10 @@ fn from_base36(text: &str) -> Option<[u8; 32]> {
 
 /// Bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits
+        .map(|value| char::from(digit(u32::from(value))))
+        .collect()
 }
 
 /// 64 hex digits as bytes.
@@ -202,7 +205,7 @@ pub fn renew_at(not_before: Timestamp, not_after: Timestamp, rng: &mut dyn Rando
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::ToString as _;
+    use alloc::{format, string::ToString as _};
 
     use super::*;
     use crate::testing::SeededRandom;

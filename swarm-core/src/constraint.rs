@@ -106,8 +106,9 @@ impl Key {
     /// The prefix ignores case, the label itself does not.
     fn label(key: &str, lower: &str) -> Self {
         let after = |prefix: &str| {
-            let rest = lower.strip_prefix(prefix).and(key.get(prefix.len()..));
-            rest.filter(|rest| !rest.is_empty()).map(str::to_owned)
+            let rest = key.get(prefix.len()..).filter(|rest| !rest.is_empty());
+            rest.filter(|_rest| lower.starts_with(prefix))
+                .map(str::to_owned)
         };
         after("node.labels.")
             .map(Self::NodeLabel)
@@ -175,22 +176,6 @@ impl Constraint {
             }
             None => false,
         }
-    }
-}
-
-impl core::fmt::Display for Key {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&match self {
-            Self::NodeId => "node.id".to_string(),
-            Self::Hostname => "node.hostname".to_string(),
-            Self::Address => "node.ip".to_string(),
-            Self::Role => "node.role".to_string(),
-            Self::Os => "node.platform.os".to_string(),
-            Self::Architecture => "node.platform.arch".to_string(),
-            Self::NodeLabel(label) => alloc::format!("node.labels.{label}"),
-            Self::EngineLabel(label) => alloc::format!("engine.labels.{label}"),
-            Self::Unknown => "?".to_string(),
-        })
     }
 }
 

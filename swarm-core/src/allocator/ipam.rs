@@ -138,10 +138,11 @@ pub(super) fn take_address(
         let address = subnet.host(*host);
         address != allocation.gateway && !draft.address_taken(id, address)
     };
-    let host = hosts.find(free).ok_or(AllocationError::NoAddress {
+    let exhausted = || AllocationError::NoAddress {
         network: id.clone(),
         subnet,
-    })?;
+    };
+    let host = hosts.find(free).ok_or_else(exhausted)?;
     allocation.next_host = if host == span { 1 } else { host + 1 };
     draft.put_network(network);
     Ok((subnet.host(host), subnet.prefix_len))

@@ -1,11 +1,6 @@
 //! What a task's resolver answers: for each of its networks the services, tasks and aliases on it.
 
-use alloc::{
-    collections::BTreeMap,
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use core::net::Ipv4Addr;
 
 use crate::{
@@ -117,10 +112,7 @@ fn service_names(
 
 impl NetworkNames {
     fn add(&mut self, name: &str, addresses: impl IntoIterator<Item = Ipv4Addr>) {
-        let known = self
-            .names
-            .entry(name.to_ascii_lowercase().to_string())
-            .or_default();
+        let known = self.names.entry(name.to_ascii_lowercase()).or_default();
         for address in addresses {
             if !known.contains(&address) {
                 known.push(address);

@@ -278,7 +278,7 @@ fn balancing(view: &View<'_>, maps: &mut DesiredMaps) {
         let Some(number) = service_numbers.get(balanced) else {
             continue;
         };
-        let names: Vec<u64> = backends.iter().map(backend_name).collect();
+        let names: Vec<u64> = backends.iter().copied().map(backend_name).collect();
         let slots = maglev(&names, MAGLEV_SIZE);
         if !slots.is_empty() {
             let of_slot: Vec<u32> = backends
@@ -441,8 +441,8 @@ fn on_this_node(view: &View<'_>, service: &ServiceId) -> BTreeSet<Backend> {
         .collect()
 }
 
-fn backend_name((vni, address): &Backend) -> u64 {
-    (u64::from(*vni) << 32) | u64::from(address.to_bits())
+fn backend_name((vni, address): Backend) -> u64 {
+    (u64::from(vni) << 32) | u64::from(address.to_bits())
 }
 
 /// IP protocol number; `None` for what the data path does not publish.

@@ -45,6 +45,10 @@ pub struct Leader {
     timers: BTreeMap<ServiceId, Timestamp>,
     /// What runs where, for the scheduler.
     placements: Placements,
+    /// Every reporting node's kernel reflects the store at this index.
+    barrier: u64,
+    /// Services with tasks that wait for the nodes to take them out of traffic.
+    draining: BTreeSet<ServiceId>,
     /// When tasks were first seen running.
     started: BTreeMap<TaskId, Started>,
 }
@@ -76,6 +80,7 @@ impl Leader {
     pub fn step(&mut self, store: &Store, now: Timestamp, rng: &mut dyn Random) -> Step {
         self.sync(store);
         self.expire_timers(now);
+        self.advance_barrier();
         let mut draft = Draft::new(store, now);
         let late = self.sessions.detect(&mut draft);
         self.settle(&mut draft, rng);
@@ -91,6 +96,15 @@ impl Leader {
         Step {
             transaction,
             wake_at: [late, timer].into_iter().flatten().min(),
+        }
+    }
+
+    /// Services that wait for the nodes are looked at again when the last node has caught up a little.
+    fn advance_barrier(&mut self) {
+        let reached = self.sessions.programmed();
+        if reached != self.barrier {
+            self.barrier = reached;
+            self.dirty.services.append(&mut self.draining);
         }
     }
 

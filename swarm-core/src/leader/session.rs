@@ -79,7 +79,8 @@ pub enum Left {
 /// All sessions, and nodes that should have one.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    started: Timestamp,
+    /// When this manager began to lead.
+    began: Timestamp,
     /// Whether nodes that the previous leader knew were moved to Unknown.
     took_over: bool,
     nodes: BTreeMap<NodeId, Session>,
@@ -100,7 +101,7 @@ struct Session {
 impl Sessions {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
-            started: now,
+            began: now,
             ..Self::default()
         }
     }
@@ -119,11 +120,13 @@ impl Sessions {
             if node.status.state == NodeState::Down {
                 continue;
             }
+            // Nodes that were there before have their time from the beginning of this leader, new ones from now.
+            let known_since = if self.took_over { now } else { self.began };
             let session = self
                 .nodes
                 .entry(node.id.clone())
                 .or_insert_with(|| Session {
-                    deadline: now + times.grace,
+                    deadline: known_since + times.grace,
                     ..Session::default()
                 });
             if session.deadline <= now {

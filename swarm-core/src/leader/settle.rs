@@ -105,7 +105,7 @@ impl Leader {
             dirty.extend(draft.task(&id).map(|task| task.service.clone()));
         }
         let barrier = Barrier {
-            programmed: self.sessions.programmed(),
+            programmed: self.barrier,
         };
         for id in &dirty {
             if draft.is_full() {
@@ -114,9 +114,15 @@ impl Leader {
             if let Err(problem) = allocate_service(draft, id) {
                 problems.insert(id.clone(), problem);
             }
-            match settle_service(draft, id, &self.started, barrier, rng) {
+            let settled = settle_service(draft, id, &self.started, barrier, rng);
+            match settled.wake {
                 Some(at) => drop(self.timers.insert(id.clone(), at)),
                 None => drop(self.timers.remove(id)),
+            }
+            if settled.draining {
+                self.draining.insert(id.clone());
+            } else {
+                self.draining.remove(id);
             }
         }
         problems
@@ -129,6 +135,13 @@ impl Leader {
         let mut waiting = self.retried(&self.dirty.unplaced);
         waiting.extend(draft.pending_tasks());
         let waiting: Vec<TaskId> = waiting.into_iter().collect();
+        if waiting.is_empty() {
+            return;
+        }
+        // What this step stops is room for what it starts. Should the step be refused, the next one corrects it.
+        for task in draft.touched_tasks() {
+            self.placements.account(task);
+        }
         schedule(draft, &mut self.placements, &waiting);
     }
 }

@@ -120,27 +120,37 @@ impl Context<'_> {
     }
 }
 
-/// Decides about one service and carries it out on the draft; returns when to look again.
+/// How a look at a service ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// Look again at this moment.
+    pub(crate) wake: Option<Timestamp>,
+    /// A task waits for the nodes to take it out of traffic.
+    pub(crate) draining: bool,
+}
+
+/// Decides about one service and carries it out on the draft.
 pub(crate) fn settle_service(
     draft: &mut Draft<'_>,
     id: &ServiceId,
     started: &BTreeMap<TaskId, Started>,
     barrier: Barrier,
     rng: &mut dyn Random,
-) -> Option<Timestamp> {
+) -> Settled {
     let Some(service) = draft.service(id).cloned() else {
         act::remove_tasks_of_missing_service(draft, id);
         reaper::reap(draft, id, None);
-        return None;
+        return Settled::default();
     };
     let plan = decide(draft, &service, started);
     let mut wake = plan.wake;
     let waits = act::carry_out(draft, &service, plan, barrier, rng);
     reaper::reap(draft, id, Some(&service));
+    let draining = !waits.is_empty();
     for at in waits {
         wake = Some(wake.map_or(at, |wake| wake.min(at)));
     }
-    wake
+    Settled { wake, draining }
 }
 
 fn decide(draft: &Draft<'_>, service: &Service, started: &BTreeMap<TaskId, Started>) -> Plan {

@@ -60,8 +60,8 @@ impl<'t> Slots<'t> {
         }
         for slot in by_key.values_mut() {
             slot.tasks.sort_by(|a, b| {
-                let (a, b) = ((a.meta.created_at, &a.id), (b.meta.created_at, &b.id));
-                a.cmp(&b)
+                let key = |task: &'t Task| (task.meta.created_at, task.spec_version, &task.id);
+                key(a).cmp(&key(b))
             });
         }
         Self { by_key }

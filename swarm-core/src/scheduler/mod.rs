@@ -43,7 +43,9 @@ pub(crate) fn schedule(draft: &mut Draft<'_>, placements: &mut Placements, waiti
             confirm(draft, placements, &task);
         }
     }
-    for ids in groups.into_values() {
+    for mut ids in groups.into_values() {
+        // Lower slots first: people expect `web.1` on the best node.
+        ids.sort_by_key(|id| draft.task(id).map(|task| task.slot));
         place_group(draft, placements, &ids);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 /// What is in use on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Live tasks.
+    /// Tasks that are wanted there.
     pub(super) tasks: u64,
     pub(super) reserved: Resources,
     services: BTreeMap<ServiceId, u64>,
@@ -23,6 +23,16 @@ impl Usage {
     pub(super) fn of_service(&self, service: &ServiceId) -> u64 {
         self.services.get(service).copied().unwrap_or_default()
     }
+
+    fn discount(&mut self, service: &ServiceId) {
+        self.tasks = self.tasks.saturating_sub(1);
+        if let Some(count) = self.services.get_mut(service) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.services.remove(service);
+            }
+        }
+    }
 }
 
 /// What one task uses.
@@ -30,6 +40,8 @@ impl Usage {
 struct Footprint {
     node: NodeId,
     service: ServiceId,
+    /// A task that is stopping holds its resources but does not count in the ranking.
+    wanted: bool,
     reserved: Resources,
     host_ports: Vec<(Protocol, u16)>,
 }
@@ -78,16 +90,19 @@ impl Placements {
         let footprint = Footprint {
             node: node.clone(),
             service: task.service.clone(),
+            wanted: task.is_wanted(),
             reserved: task.spec.resources.reservations,
             host_ports: host_ports(task)
                 .map(|port| (port.protocol, port.published_port))
                 .collect(),
         };
         let usage = self.nodes.entry(node.clone()).or_default();
-        usage.tasks = usage.tasks.saturating_add(1);
         add(&mut usage.reserved, footprint.reserved);
-        let of_service = usage.services.entry(task.service.clone()).or_default();
-        *of_service = of_service.saturating_add(1);
+        if footprint.wanted {
+            usage.tasks = usage.tasks.saturating_add(1);
+            let of_service = usage.services.entry(task.service.clone()).or_default();
+            *of_service = of_service.saturating_add(1);
+        }
         for port in &footprint.host_ports {
             usage
                 .host_ports
@@ -103,13 +118,9 @@ impl Placements {
             return false;
         };
         if let Some(usage) = self.nodes.get_mut(&footprint.node) {
-            usage.tasks = usage.tasks.saturating_sub(1);
             subtract(&mut usage.reserved, footprint.reserved);
-            if let Some(count) = usage.services.get_mut(&footprint.service) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    usage.services.remove(&footprint.service);
-                }
+            if footprint.wanted {
+                usage.discount(&footprint.service);
             }
             for port in &footprint.host_ports {
                 if usage.host_ports.get(port) == Some(task) {

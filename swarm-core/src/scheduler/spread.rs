@@ -30,7 +30,7 @@ struct Branch {
     /// Tasks of the service in this branch.
     tasks: u64,
     nodes: BTreeSet<Rank>,
-    branches: BTreeMap<String, Branch>,
+    branches: BTreeMap<String, Self>,
 }
 
 impl Ranking {

@@ -48,6 +48,11 @@ impl<'a> Draft<'a> {
         touched >= MAX_OBJECTS
     }
 
+    /// Tasks that the draft changes or adds.
+    pub(crate) fn touched_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.over.tasks.values()
+    }
+
     /// Tasks of the draft that have no addresses yet.
     pub(crate) fn new_tasks(&self) -> impl Iterator<Item = TaskId> {
         self.waiting_in(TaskState::New)
