@@ -88,6 +88,12 @@ pub fn rfc3339(moment: Timestamp) -> String {
         .map_or_else(|_| String::from(ZERO_TIME), |moment| moment.to_string())
 }
 
+/// A moment as Docker prints it in front of log lines: always nine digits, so that lines align and sort.
+pub fn rfc3339_fixed(moment: Timestamp) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(moment.0))
+        .map_or_else(|_| String::from(ZERO_TIME), |moment| format!("{moment:.9}"))
+}
+
 /// A moment from its RFC 3339 text; Go's zero time and moments before 1970 are "never".
 pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     if text == ZERO_TIME {

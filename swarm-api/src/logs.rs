@@ -9,7 +9,7 @@ use swarm_core::{
 
 use crate::{
     Refusal,
-    json::{parse_moment, rfc3339},
+    json::{parse_moment, rfc3339_fixed},
 };
 
 /// Content type of framed streams.
@@ -128,7 +128,7 @@ impl LogOptions {
     pub fn encode(&self, line: &LogLine, terminal: bool) -> Vec<u8> {
         let mut text = Vec::with_capacity(line.data.len() + 64);
         if self.timestamps {
-            text.extend_from_slice(rfc3339(line.timestamp).as_bytes());
+            text.extend_from_slice(rfc3339_fixed(line.timestamp).as_bytes());
             text.push(b' ');
         }
         if self.details {
@@ -257,7 +257,7 @@ mod tests {
         let text = String::from_utf8(options.encode(&line(), true)).unwrap();
         assert_eq!(
             text,
-            "2026-11-22T14:52:37.5Z a+b=c%2Fd,com.docker.swarm.node.id=aaaaaaaaaaaaaaaaaaaaaaaaa,\
+            "2026-11-22T14:52:37.500000000Z a+b=c%2Fd,com.docker.swarm.node.id=aaaaaaaaaaaaaaaaaaaaaaaaa,\
              com.docker.swarm.service.id=bbbbbbbbbbbbbbbbbbbbbbbbb,com.docker.swarm.task.id=ccccccccccccccccccccccccc hello\n"
         );
         let framed = LogOptions::default().encode(&line(), false);

@@ -30,9 +30,10 @@ pub(crate) async fn list(State(api): State<Api>, query: Query) -> Answer {
     };
     // A limit asks for the last containers, whatever their state.
     let all = flag(&query, "all") || limit.is_some();
+    let containers = api.host.containers().await?;
     let now = now();
     let mut listed = Vec::new();
-    for container in api.host.containers().await? {
+    for container in containers {
         if filters::container(&filters, &container, all)? {
             listed.push(ContainerSummary::from_container(&container, now));
         }
