@@ -39,6 +39,8 @@ mod deliver;
 #[cfg(target_arch = "bpf")]
 mod echo;
 #[cfg(target_arch = "bpf")]
+mod frag_needed;
+#[cfg(target_arch = "bpf")]
 mod host;
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -17,7 +17,7 @@ use swarm_common::verdict::{DropReason, Verdict};
 use crate::count::{self, Served};
 use crate::packet::Packet;
 use crate::parse::Parsed;
-use crate::{balance, conntrack, deliver, maps, rewrite};
+use crate::{balance, conntrack, deliver, frag_needed, maps, rewrite};
 
 /// What a port of this cluster leads to.
 #[inline(always)]
@@ -68,6 +68,12 @@ pub fn from_client(
             Addr::NONE,
         )?;
         return Ok(Verdict::PublishedLocal);
+    }
+    if parsed.dont_fragment && deliver::is_too_big(packet, parsed) {
+        if frag_needed::answer(packet) != 0 {
+            return Err(DropReason::TooBig);
+        }
+        return Ok(Verdict::FragNeeded);
     }
     let backend_mac = mac::of(target.addr.v4_octets());
     let node = target.endpoint.node;

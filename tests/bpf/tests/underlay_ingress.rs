@@ -198,6 +198,58 @@ fn a_published_port_leads_to_the_backend_of_the_hash() {
 }
 
 #[test]
+fn a_client_learns_what_fits_the_tunnel() {
+    let mut bench = bench();
+    let far = to_published(1, |sport| Body::Udp(sport, PUBLISHED));
+    let fits = Ip {
+        payload: 1450 - 28,
+        ..far
+    };
+    let wrapped = fits.wrapped(INGRESS_FORWARD_VNI, NODE_A, NODE_B, FAR_INGRESS);
+    bench.sends("largest", &fits.sent(), Verdict::PublishedForward, &wrapped);
+
+    let large = Ip {
+        payload: 1451 - 28,
+        ..far
+    };
+    let quoted = &large.bytes()[..28];
+    let mut message = vec![3, 4, 0, 0, 0, 0];
+    message.extend_from_slice(&1450_u16.to_be_bytes());
+    message.extend_from_slice(quoted);
+    let sum = swarm_common::csum::checksum(&message);
+    message[2..4].copy_from_slice(&sum.to_ne_bytes());
+    let header = Ip {
+        payload: message.len(),
+        ..ip(NODE_A, CLIENT, Body::Other(1))
+    };
+    let packet = [&header.bytes()[..20], &message].concat();
+    let expected = ethernet(mac::of(CLIENT), mac::of(NODE_A), 0x0800, &packet);
+    bench.sends("too large", &large.sent(), Verdict::FragNeeded, &expected);
+    let may_fragment = Ip {
+        fragment: 0,
+        ..large
+    };
+    bench.drops(
+        "too large, without df",
+        &may_fragment.sent(),
+        DropReason::TooBig,
+    );
+
+    let near = to_published(0, |sport| Body::Udp(sport, PUBLISHED));
+    let near = Ip {
+        payload: 1451 - 28,
+        ..near
+    };
+    let expected = with_target(near.to(TWO_INGRESS)).delivered();
+    bench.sends(
+        "local backend",
+        &near.sent(),
+        Verdict::PublishedLocal,
+        &expected,
+    );
+}
+
+#[test]
 fn a_forwarded_packet_is_translated_on_the_backends_node() {
     let mut bench = bench();
     let packet = ip(CLIENT, NODE_B, tcp(6000, PUBLISHED, SYN));
