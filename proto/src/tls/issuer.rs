@@ -17,7 +17,9 @@ pub struct IssuerFacts {
 pub fn issuer_facts(ca_pem: &str) -> Result<IssuerFacts, TlsError> {
     let (_, pem) = parse_x509_pem(ca_pem.as_bytes())
         .map_err(|error| TlsError::Certificate(error.to_string()))?;
-    let cert = pem.parse_x509().map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let cert = pem
+        .parse_x509()
+        .map_err(|error| TlsError::Certificate(error.to_string()))?;
     Ok(IssuerFacts {
         subject_der: cert.subject().as_raw().to_vec(),
         public_key_der: cert.public_key().raw.to_vec(),

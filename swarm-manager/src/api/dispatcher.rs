@@ -1,0 +1,337 @@
+//! Sessions of agents, on the leader: assignments as a snapshot and numbered differences, what agents report, and the end of
+//! a session when the node is removed, the leader changes or another session replaces it.
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use futures::Stream;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use swarm_core::{
+    control::{Code, ControlError},
+    dispatch::{self, Assignments, Delta},
+    id::{NodeId, Random as _},
+    leader::{HeartbeatTimes, Left, SessionId},
+    model::{Availability, Role},
+};
+use swarm_proto::{
+    Wire,
+    session::{AgentEvent, Hello, ManagerInfo, Welcome, split_delta},
+    wire::{self, dispatcher_server::Dispatcher},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{caller, malformed, refuse};
+use crate::{
+    clock::SystemRandom,
+    daemon::{Manager, Running},
+    drive::{DriveHandle, Event, Registration},
+    raft::node::Leadership,
+};
+
+/// Changes within this time travel together.
+const BATCH: Duration = Duration::from_millis(15);
+/// Messages that wait for a slow agent.
+const QUEUE: usize = 64;
+/// How long an agent may take to introduce itself.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The dispatcher service.
+#[derive(Clone, Debug)]
+pub(crate) struct DispatcherApi {
+    manager: Arc<Manager>,
+}
+
+impl DispatcherApi {
+    pub(crate) fn new(manager: Arc<Manager>) -> Self {
+        Self { manager }
+    }
+}
+
+type Outgoing = Pin<Box<dyn Stream<Item = Result<wire::ManagerMessage, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Dispatcher for DispatcherApi {
+    type SessionStream = Outgoing;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::AgentMessage>>,
+    ) -> Result<Response<Outgoing>, Status> {
+        let running = self.manager.running().map_err(refuse)?;
+        let caller = caller::of_request(&request)?;
+        let node = caller.node().map_err(refuse)?.clone();
+        let mut incoming = request.into_inner();
+        let hello = first_message(&mut incoming).await?;
+        let session = new_session();
+        running
+            .drive
+            .register(|reply| Registration {
+                node: node.clone(),
+                session: session.clone(),
+                description: hello.description,
+                addr: caller.addr,
+                data_path_addr: hello.data_path_addr.or(caller.addr),
+                reply,
+            })
+            .await
+            .map_err(refuse)?;
+        tracing::info!(%node, "session of an agent begins");
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let welcome = Welcome {
+            node_id: node.clone(),
+            session_id: session.0.clone(),
+            heartbeat_period: heartbeat_interval(&running),
+        };
+        let session = Session {
+            applied: running.raft.store().watch(),
+            running,
+            node,
+            id: session,
+            sender,
+            sent: Sent::default(),
+        };
+        tokio::spawn(session.run(welcome, incoming));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+async fn first_message(incoming: &mut Streaming<wire::AgentMessage>) -> Result<Hello, Status> {
+    let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("the agent did not introduce itself"))??
+        .ok_or_else(|| Status::invalid_argument("the agent sent nothing"))?;
+    match AgentEvent::from_wire(first).map_err(malformed)? {
+        AgentEvent::Hello(hello) => Ok(hello),
+        AgentEvent::Heartbeat
+        | AgentEvent::TaskStatuses(_)
+        | AgentEvent::Programmed(_)
+        | AgentEvent::Description(_)
+        | AgentEvent::Goodbye => Err(Status::invalid_argument(
+            "the first message of a session must be a hello",
+        )),
+    }
+}
+
+fn new_session() -> SessionId {
+    let mut bytes = [0; 16];
+    SystemRandom.fill(&mut bytes);
+    SessionId(hex::encode(bytes))
+}
+
+fn heartbeat_interval(running: &Running) -> Duration {
+    let store = running.raft.store().read();
+    let spec = store.cluster().map(|cluster| cluster.spec.clone());
+    HeartbeatTimes::new(&spec.unwrap_or_default()).interval
+}
+
+/// What the agent was told last.
+#[derive(Debug, Default)]
+struct Sent {
+    generation: u64,
+    assignments: Assignments,
+    managers: Vec<ManagerInfo>,
+    wishes: Option<(Role, Availability)>,
+}
+
+struct Session {
+    running: Arc<Running>,
+    applied: watch::Receiver<u64>,
+    node: NodeId,
+    id: SessionId,
+    sender: mpsc::Sender<Result<wire::ManagerMessage, Status>>,
+    sent: Sent,
+}
+
+/// Why a session is over.
+enum Over {
+    /// The agent said good-bye or its stream ended.
+    Agent(Left),
+    /// We end it, with this text for the agent.
+    Us(ControlError),
+}
+
+impl Session {
+    async fn run(mut self, welcome: Welcome, mut incoming: Streaming<wire::AgentMessage>) {
+        let over = match self.serve(welcome, &mut incoming).await {
+            Ok(never) => match never {},
+            Err(over) => over,
+        };
+        let why = match over {
+            Over::Agent(why) => why,
+            Over::Us(error) => {
+                tracing::info!(node = %self.node, %error, "session of an agent is ended");
+                if self.sender.send(Err(refuse(error))).await.is_err() {
+                    tracing::debug!(node = %self.node, "the agent was gone already");
+                }
+                Left::Closed
+            }
+        };
+        let closed = Event::Closed {
+            node: self.node.clone(),
+            session: self.id.clone(),
+            why,
+        };
+        if let Err(error) = self.running.drive.send(closed).await {
+            tracing::debug!(node = %self.node, %error, "end of a session was not recorded");
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        welcome: Welcome,
+        incoming: &mut Streaming<wire::AgentMessage>,
+    ) -> Result<std::convert::Infallible, Over> {
+        let welcome = wire::manager_message::Kind::Welcome(welcome.to_wire());
+        self.tell(welcome).await?;
+        let mut metrics = self.running.raft.raft().server_metrics();
+        let stop = self.running.stop.clone();
+        loop {
+            self.update().await?;
+            tokio::select! {
+                message = incoming.message() => self.hear(message).await?,
+                changed = self.applied.changed() => {
+                    changed.map_err(|_| stopping())?;
+                    tokio::time::sleep(BATCH).await;
+                }
+                changed = metrics.changed() => {
+                    changed.map_err(|_| stopping())?;
+                    if !matches!(self.running.raft.leadership(), Leadership::Here { .. }) {
+                        let text = "this manager no longer leads";
+                        return Err(Over::Us(ControlError::new(Code::Unavailable, text)));
+                    }
+                }
+                () = stop.cancelled() => return Err(stopping()),
+            }
+        }
+    }
+
+    /// Tells the agent everything that changed for it since the last time.
+    async fn update(&mut self) -> Result<(), Over> {
+        let index = *self.applied.borrow_and_update();
+        let (assignments, managers, wishes) = {
+            let store = self.running.raft.store().read();
+            let Some(node) = store.node(&self.node) else {
+                let text = format!("node {} was removed from the swarm", self.node);
+                return Err(Over::Us(ControlError::new(Code::PermissionDenied, text)));
+            };
+            let wishes = (node.spec.role, node.spec.availability);
+            let assignments = dispatch::assignments_for(&store, &self.node);
+            (assignments, self.running.managers(&store), wishes)
+        };
+        if self.sent.managers != managers {
+            let message = wire::Managers {
+                managers: managers.iter().map(Wire::to_wire).collect(),
+            };
+            self.tell(wire::manager_message::Kind::Managers(message))
+                .await?;
+            self.sent.managers = managers;
+        }
+        if self.sent.wishes != Some(wishes) {
+            let message = wire::NodeChanged {
+                role: wishes.0.to_wire(),
+                availability: wishes.1.to_wire(),
+            };
+            self.tell(wire::manager_message::Kind::NodeChanged(message))
+                .await?;
+            self.sent.wishes = Some(wishes);
+        }
+        if let Some(delta) = self.next_delta(assignments) {
+            for part in split_delta(&delta) {
+                self.pass(part).await?;
+            }
+        }
+        // Also when nothing was new: the node's kernel then reflects this index as well.
+        let sent = Event::Sent {
+            node: self.node.clone(),
+            generation: self.sent.generation,
+            index,
+        };
+        self.running.drive.send(sent).await.map_err(Over::Us)
+    }
+
+    /// The next generation; `None` if the agent knows everything.
+    fn next_delta(&mut self, assignments: Assignments) -> Option<Delta> {
+        let generation = self.sent.generation + 1;
+        let delta = if self.sent.generation == 0 {
+            dispatch::snapshot(&assignments, generation)
+        } else {
+            let delta = dispatch::diff(&self.sent.assignments, &assignments, generation);
+            if delta.upserts.is_empty() && delta.removals.is_empty() {
+                return None;
+            }
+            delta
+        };
+        self.sent.generation = generation;
+        self.sent.assignments = assignments;
+        Some(delta)
+    }
+
+    /// Takes what the agent says.
+    async fn hear(
+        &mut self,
+        message: Result<Option<wire::AgentMessage>, Status>,
+    ) -> Result<(), Over> {
+        let Ok(Some(message)) = message else {
+            return Err(Over::Agent(Left::Closed));
+        };
+        let event = AgentEvent::from_wire(message)
+            .map_err(|error| Over::Us(swarm_proto::status::malformed(&error)))?;
+        let (drive, node): (&DriveHandle, NodeId) = (&self.running.drive, self.node.clone());
+        let event = match event {
+            AgentEvent::Heartbeat => {
+                if drive.heartbeat(node, self.id.clone()).await {
+                    return Ok(());
+                }
+                let text = "another session of this node replaced this one, or the leader changed";
+                return Err(Over::Us(ControlError::new(Code::Aborted, text)));
+            }
+            AgentEvent::TaskStatuses(reports) => Event::Statuses { node, reports },
+            AgentEvent::Programmed(generation) => Event::Programmed { node, generation },
+            AgentEvent::Description(description) => Event::Description {
+                node,
+                description: Box::new(description),
+            },
+            AgentEvent::Goodbye => return Err(Over::Agent(Left::ForGood)),
+            AgentEvent::Hello(_) => {
+                let text = "a session has one hello";
+                return Err(Over::Us(ControlError::new(Code::InvalidArgument, text)));
+            }
+        };
+        drive.send(event).await.map_err(Over::Us)
+    }
+
+    async fn tell(&self, kind: wire::manager_message::Kind) -> Result<(), Over> {
+        self.pass(wire::ManagerMessage { kind: Some(kind) }).await
+    }
+
+    async fn pass(&self, message: wire::ManagerMessage) -> Result<(), Over> {
+        self.sender
+            .send(Ok(message))
+            .await
+            .map_err(|_| Over::Agent(Left::Closed))
+    }
+}
+
+fn stopping() -> Over {
+    Over::Us(ControlError::new(
+        Code::Unavailable,
+        "the manager is stopping",
+    ))
+}
+
+impl Running {
+    /// Where the managers are.
+    fn managers(&self, store: &swarm_core::store::Store) -> Vec<ManagerInfo> {
+        let this = self.node_id();
+        let managers = store.nodes().filter_map(|node| {
+            let addr: SocketAddr = node.manager.as_ref()?.addr;
+            Some(ManagerInfo {
+                node_id: node.id.clone(),
+                addr,
+                leader: node.id == this, // sessions are with the leader
+            })
+        });
+        managers.collect()
+    }
+}

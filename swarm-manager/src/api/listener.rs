@@ -1,0 +1,157 @@
+//! Connections with their origin: the unix socket, and the TCP port with mutual TLS. Each handshake runs in its own task with
+//! a deadline, so that a silent client stops nobody.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use swarm_proto::tls::{Identity, Peer, TlsError};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixListener},
+    sync::mpsc,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use super::caller::Origin;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Accepted connections that wait for the server.
+const BACKLOG: usize = 64;
+/// Pause after the system could not give a connection (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that knows where it comes from.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    stream: S,
+    origin: Origin,
+}
+
+/// Accepted connections, as tonic wants them.
+pub(crate) type Incoming<S> = ReceiverStream<io::Result<Connection<S>>>;
+
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = Origin;
+
+    fn connect_info(&self) -> Origin {
+        self.origin.clone()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Connections of the unix socket.
+pub(crate) fn accept_local(
+    listener: UnixListener,
+    stop: CancellationToken,
+) -> Incoming<tokio::net::UnixStream> {
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _addr)) => {
+                    let origin = Origin::Local;
+                    if sender
+                        .send(Ok(Connection { stream, origin }))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept on the unix socket");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }));
+    ReceiverStream::new(receiver)
+}
+
+/// Connections of the TCP port, after their handshake.
+pub(crate) fn accept_remote(
+    listener: TcpListener,
+    identity: &Arc<Identity>,
+    stop: CancellationToken,
+) -> Result<Incoming<tokio_rustls::server::TlsStream<TcpStream>>, TlsError> {
+    let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()?));
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, addr)) => {
+                    let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                    tokio::spawn(async move {
+                        match handshake(&acceptor, stream, addr.ip()).await {
+                            Ok(connection) => {
+                                if sender.send(Ok(connection)).await.is_err() {
+                                    tracing::debug!(%addr, "connection came while stopping");
+                                }
+                            }
+                            Err(error) => tracing::debug!(%addr, %error, "handshake failed"),
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept on the TCP port");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }));
+    Ok(ReceiverStream::new(receiver))
+}
+
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    addr: std::net::IpAddr,
+) -> io::Result<Connection<tokio_rustls::server::TlsStream<TcpStream>>> {
+    stream.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    let leaf = stream.get_ref().1.peer_certificates();
+    let peer = leaf
+        .and_then(|chain| chain.first())
+        .map(|leaf| Peer::from_der(leaf))
+        .transpose()
+        .map_err(io::Error::other)?;
+    Ok(Connection {
+        stream,
+        origin: Origin::Remote { addr, peer },
+    })
+}

@@ -1,0 +1,257 @@
+//! Raft between managers: its messages, and joining and leaving. The sender must be a member (or we are new and know none),
+//! and the message must be meant for us.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use openraft::{async_runtime::watch::WatchReceiver as _, storage::Snapshot};
+use serde::{Serialize, de::DeserializeOwned};
+use swarm_core::{
+    control::{self, Code, ControlError},
+    id::{NodeId, Random as _},
+    model::{ManagerStatus, Reachability, Role},
+};
+use swarm_proto::{
+    Wire,
+    wire::{self, RaftMessage, raft_server},
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{caller, malformed, refuse};
+use crate::{
+    clock::{SystemRandom, now},
+    daemon::{Manager, Running},
+    drive::remove_member,
+    raft::{
+        snapshot::Incoming,
+        types::{Member, RaftId, decode, encode},
+    },
+};
+
+/// The Raft service.
+#[derive(Clone, Debug)]
+pub(crate) struct RaftApi {
+    manager: Arc<Manager>,
+}
+
+impl RaftApi {
+    pub(crate) fn new(manager: Arc<Manager>) -> Self {
+        Self { manager }
+    }
+
+    /// The consensus, if the caller may speak to it about `target`.
+    fn admit<T>(&self, request: &Request<T>) -> Result<Arc<Running>, Status> {
+        let running = self.manager.running().map_err(refuse)?;
+        let caller = caller::of_request(request)?;
+        let sender = caller.node().map_err(refuse)?;
+        let metrics = running
+            .raft
+            .raft()
+            .server_metrics()
+            .borrow_watched()
+            .clone();
+        let membership = metrics.membership_config.membership().clone();
+        let mut nodes = membership.nodes().peekable();
+        let is_new = nodes.peek().is_none();
+        if is_new || nodes.any(|(_, member)| member.node_id == sender.as_str()) {
+            return Ok(running);
+        }
+        Err(refuse(ControlError::new(
+            Code::PermissionDenied,
+            format!("node {sender} is not a member of raft"),
+        )))
+    }
+}
+
+fn meant_for_us(running: &Running, target: RaftId) -> Result<(), Status> {
+    let us = running.raft.this().raft_id;
+    if target == us {
+        return Ok(());
+    }
+    Err(refuse(ControlError::new(
+        Code::FailedPrecondition,
+        format!("the message is for raft member {target}, this is {us}"),
+    )))
+}
+
+fn open<T: DeserializeOwned>(message: &RaftMessage) -> Result<T, Status> {
+    decode(&message.body).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn reply<T: Serialize>(value: &T) -> Result<Response<RaftMessage>, Status> {
+    let body = encode(value).map_err(|error| Status::internal(error.to_string()))?;
+    Ok(Response::new(RaftMessage { target: 0, body }))
+}
+
+fn failed(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("raft: {error}"))
+}
+
+#[tonic::async_trait]
+impl raft_server::Raft for RaftApi {
+    async fn join(
+        &self,
+        request: Request<wire::JoinRequest>,
+    ) -> Result<Response<wire::JoinReply>, Status> {
+        let running = self.manager.running().map_err(refuse)?;
+        let node = caller::of_request(&request)?
+            .node()
+            .map_err(refuse)?
+            .clone();
+        let request = request.into_inner();
+        let addr = SocketAddr::from_wire(request.addr).map_err(malformed)?;
+        let raft_id = join(&running, &node, addr, request.raft_id)
+            .await
+            .map_err(refuse)?;
+        Ok(Response::new(wire::JoinReply { raft_id }))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<wire::LeaveRequest>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        let running = self.manager.running().map_err(refuse)?;
+        let node = caller::of_request(&request)?
+            .node()
+            .map_err(refuse)?
+            .clone();
+        leave(&running, &node).await.map_err(refuse)?;
+        Ok(Response::new(wire::Empty {}))
+    }
+
+    async fn append_entries(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        let running = self.admit(&request)?;
+        let message = request.into_inner();
+        meant_for_us(&running, message.target)?;
+        let raft = running.raft.raft();
+        reply(&raft.append_entries(open(&message)?).await.map_err(failed)?)
+    }
+
+    async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
+        let running = self.admit(&request)?;
+        let message = request.into_inner();
+        meant_for_us(&running, message.target)?;
+        let raft = running.raft.raft();
+        reply(&raft.vote(open(&message)?).await.map_err(failed)?)
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        let running = self.admit(&request)?;
+        let message = request.into_inner();
+        meant_for_us(&running, message.target)?;
+        let raft = running.raft.raft();
+        reply(&raft.pre_vote(open(&message)?).await.map_err(failed)?)
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        let running = self.admit(&request)?;
+        let message = request.into_inner();
+        meant_for_us(&running, message.target)?;
+        let raft = running.raft.raft();
+        let handled = raft.handle_transfer_leader(open(&message)?);
+        reply(&handled.await.map_err(failed)?)
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotChunk>>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        let running = self.admit(&request)?;
+        let mut chunks = request.into_inner();
+        let mut incoming = Incoming::default();
+        while let Some(chunk) = chunks.message().await? {
+            incoming
+                .accept(chunk)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        }
+        let damaged = |error: io::Error| Status::invalid_argument(error.to_string());
+        let (target, vote, meta, snapshot) = incoming.finish().map_err(damaged)?;
+        meant_for_us(&running, target)?;
+        let raft = running.raft.raft();
+        let installed = raft.install_full_snapshot(vote, Snapshot { meta, snapshot });
+        reply(&installed.await.map_err(failed)?)
+    }
+}
+
+/// Gives a manager a number (`raft_id` 0), or makes it a voter under the number it has and says so in its node object. May be
+/// repeated.
+async fn join(
+    running: &Running,
+    node: &NodeId,
+    addr: SocketAddr,
+    raft_id: RaftId,
+) -> Result<RaftId, ControlError> {
+    running.raft.linearize().await?;
+    {
+        let store = running.raft.store().read();
+        let known = store.node(node);
+        if known.is_none_or(|node| node.spec.role != Role::Manager) {
+            return Err(ControlError::new(
+                Code::PermissionDenied,
+                format!("node {node} is not to be a manager"),
+            ));
+        }
+    }
+    if raft_id == 0 {
+        return Ok(new_raft_id());
+    }
+    let voters = running.raft.voters();
+    let member = Member {
+        node_id: node.to_string(),
+        addr: addr.to_string(),
+    };
+    let other = voters
+        .iter()
+        .find(|(id, known)| **id != raft_id && known.node_id == member.node_id);
+    if let Some((other, known)) = other {
+        // The node lost its state and comes back under a new number: the old member will never answer again.
+        tracing::warn!(%node, raft_id = other, addr = %known.addr, "old member is replaced");
+        running.raft.remove_voter(*other).await?;
+    }
+    if voters.get(&raft_id) != Some(&member) {
+        running.raft.add_voter(raft_id, member).await?;
+    }
+    let status = ManagerStatus {
+        raft_id,
+        addr,
+        leader: false,
+        reachability: Reachability::Reachable,
+    };
+    let transaction =
+        control::set_manager(&running.raft.store().read(), node, Some(status), now())?;
+    running.raft.propose(transaction).await?;
+    tracing::info!(%node, raft_id, %addr, "manager joined");
+    Ok(raft_id)
+}
+
+/// A number that no member had: 48 random bits.
+pub(crate) fn new_raft_id() -> RaftId {
+    SystemRandom.below(1 << 48) + 1
+}
+
+/// Ends the membership of a manager that leaves by itself.
+pub(crate) async fn leave(running: &Running, node: &NodeId) -> Result<(), ControlError> {
+    running.raft.linearize().await?;
+    let voters = running.raft.voters();
+    let own = voters
+        .iter()
+        .find(|(_, member)| member.node_id == node.as_str());
+    let Some((raft_id, _)) = own else {
+        return Ok(());
+    };
+    if voters.len() == 1 {
+        return Err(ControlError::new(
+            Code::FailedPrecondition,
+            "the last manager cannot leave: its cluster ends with it",
+        ));
+    }
+    remove_member(&running.raft, node, *raft_id).await
+}

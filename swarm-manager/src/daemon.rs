@@ -1,0 +1,423 @@
+//! This manager as a process: its state on disk, its sockets, and the way from idle to running and back.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
+use swarm_core::{
+    control::{Code, ControlError},
+    id::NodeId,
+    model::{Node, Reachability},
+};
+use swarm_proto::{
+    MAX_MESSAGE_BYTES,
+    client::{ManagerState, Phase},
+    tls::{Credentials, CredentialsError, Identity, TlsError},
+    wire::{
+        ca_server::CaServer, control_server::ControlServer, dispatcher_server::DispatcherServer,
+        local_server::LocalServer, logs_server::LogsServer, raft_server::RaftServer,
+    },
+};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::{
+    api::{
+        ca::CaApi,
+        control::ControlApi,
+        dispatcher::DispatcherApi,
+        gate::GateLayer,
+        listener::{Incoming, accept_local, accept_remote},
+        local::LocalApi,
+        logs::{Broker, LogsApi},
+        raft::RaftApi,
+    },
+    drive::{self, DriveHandle},
+    raft::{
+        database::{StateDb, StateError, ThisMember, key},
+        node::{Leadership, RaftNode, StartError},
+    },
+};
+
+/// Silence after which a connection is probed, and after which it is closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How often the certificate files are looked at for a renewal.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
+/// How long open calls may take when the process stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// Silence of a manager after which it counts as unreachable.
+const UNREACHABLE_AFTER: Duration = Duration::from_secs(3);
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Raft's state.
+    pub(crate) state_dir: PathBuf,
+    /// `node.key`, `node.crt`, `ca.crt`.
+    pub(crate) certificates: PathBuf,
+    /// Overrides the address that init or join stored.
+    pub(crate) listen_addr: Option<SocketAddr>,
+}
+
+/// Why the process cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    /// The state on disk.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The certificate files.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// There is a state, but no certificate.
+    #[error("{}: node.key, node.crt and ca.crt must be there", dir.display())]
+    NoCredentials { dir: PathBuf },
+    /// The certificate cannot be used.
+    #[error("{}: {source}", dir.display())]
+    Tls { dir: PathBuf, source: TlsError },
+    /// Raft did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The unix socket.
+    #[error("unix socket {}: {source}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
+    /// The TCP port is taken or not ours.
+    #[error("listen tcp {addr}: {source}")]
+    Listen { addr: SocketAddr, source: io::Error },
+    /// A server ended by itself.
+    #[error("serving: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// A manager that is a member of a cluster.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) raft: RaftNode,
+    pub(crate) drive: DriveHandle,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) logs: Broker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Running {
+    /// The node of this manager.
+    pub(crate) fn node_id(&self) -> NodeId {
+        self.identity.this_node().node_id
+    }
+
+    /// A node with who leads and who answers as seen right now.
+    pub(crate) fn with_live_status(&self, mut node: Node) -> Node {
+        let metrics = self.raft.raft().metrics().borrow_watched().clone();
+        let Some(manager) = &mut node.manager else {
+            return node;
+        };
+        manager.leader = metrics.current_leader == Some(manager.raft_id);
+        let heard = metrics
+            .heartbeat
+            .as_ref()
+            .and_then(|all| all.get(&manager.raft_id));
+        let answers = heard.is_some_and(|last| {
+            last.as_ref()
+                .is_some_and(|moment| moment.elapsed() < UNREACHABLE_AFTER)
+        });
+        manager.reachability = if manager.leader || answers {
+            Reachability::Reachable
+        } else {
+            Reachability::Unreachable
+        };
+        node
+    }
+}
+
+/// The manager, member or not.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    pub(crate) settings: Settings,
+    running: ArcSwapOption<Running>,
+    /// One init, join or leave at a time.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    error: Mutex<Option<String>>,
+    stop: CancellationToken,
+}
+
+impl Manager {
+    pub(crate) fn new(settings: Settings, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            running: ArcSwapOption::empty(),
+            changing: tokio::sync::Mutex::new(()),
+            error: Mutex::new(None),
+            stop,
+        })
+    }
+
+    /// The running member; a refusal while idle.
+    pub(crate) fn running(&self) -> Result<Arc<Running>, ControlError> {
+        self.running.load_full().ok_or_else(|| {
+            ControlError::new(
+                Code::FailedPrecondition,
+                "this manager is not part of a swarm",
+            )
+        })
+    }
+
+    /// What `Local.Status` tells.
+    pub(crate) fn state(&self) -> ManagerState {
+        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = self.running.load_full() else {
+            return ManagerState {
+                phase: Phase::Idle,
+                raft_id: 0,
+                node_id: None,
+                leader: false,
+                leader_addr: None,
+                error: error.clone(),
+            };
+        };
+        let this = running.raft.this();
+        let leadership = running.raft.leadership();
+        ManagerState {
+            phase: Phase::Running,
+            raft_id: this.raft_id,
+            node_id: Some(running.node_id()),
+            leader: matches!(leadership, Leadership::Here { .. }),
+            leader_addr: match leadership {
+                Leadership::Here { .. } => this.member.addr.parse().ok(),
+                Leadership::Elsewhere(member) => member.addr.parse().ok(),
+                Leadership::Nobody => None,
+            },
+            error: error.clone(),
+        }
+    }
+
+    /// Notes what is wrong, for `Local.Status`.
+    fn note(&self, what: Option<String>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// Continues with the state on disk, if there is one.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), DaemonError> {
+        if !StateDb::exists(&self.settings.state_dir)? {
+            return Ok(());
+        }
+        let db = StateDb::open(&self.settings.state_dir)?;
+        let stored: Option<ThisMember> = db.meta(key::MEMBER).map_err(|error| db.damaged(error))?;
+        let Some(mut this) = stored else {
+            return Ok(()); // init or join ended before it counted
+        };
+        if let Some(addr) = self.settings.listen_addr {
+            this.listen_addr = addr;
+        }
+        let listener = listen(this.listen_addr).await?;
+        let credentials = self.credentials()?;
+        let identity = self.identity(&credentials)?;
+        let raft = RaftNode::start(&db, this, Arc::clone(&identity)).await?;
+        self.serve(raft, identity, listener, Some(credentials))?;
+        tracing::info!("continuing with the state on disk");
+        Ok(())
+    }
+
+    /// The certificate files.
+    pub(crate) fn credentials(&self) -> Result<Credentials, DaemonError> {
+        let dir = &self.settings.certificates;
+        Credentials::load(dir)?.ok_or_else(|| DaemonError::NoCredentials { dir: dir.clone() })
+    }
+
+    /// An identity from certificate texts.
+    pub(crate) fn identity(&self, credentials: &Credentials) -> Result<Arc<Identity>, DaemonError> {
+        Identity::new(credentials).map_err(|source| DaemonError::Tls {
+            dir: self.settings.certificates.clone(),
+            source,
+        })
+    }
+
+    /// Opens the TCP port for a started Raft; from here on this manager is a member.
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        raft: RaftNode,
+        identity: Arc<Identity>,
+        listener: TcpListener,
+        credentials: Option<Credentials>,
+    ) -> Result<Arc<Running>, DaemonError> {
+        let stop = self.stop.child_token();
+        let incoming = accept_remote(listener, &identity, stop.clone()).map_err(|source| {
+            DaemonError::Tls {
+                dir: self.settings.certificates.clone(),
+                source,
+            }
+        })?;
+        let running = Arc::new(Running {
+            drive: drive::start(raft.clone(), stop.clone()),
+            raft,
+            identity,
+            logs: Broker::default(),
+            stop: stop.clone(),
+        });
+        self.running.store(Some(Arc::clone(&running)));
+        let manager = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = serve(Arc::clone(&manager), incoming, stop).await {
+                tracing::error!(%error, "the TCP port is no longer served");
+                manager.note(Some(error.to_string()));
+            }
+        });
+        let watch = Arc::clone(self).follow_certificates(Arc::clone(&running), credentials);
+        tokio::spawn(running.stop.clone().run_until_cancelled_owned(watch));
+        Ok(running)
+    }
+
+    /// Uses renewed certificate files as soon as they are there.
+    async fn follow_certificates(
+        self: Arc<Self>,
+        running: Arc<Running>,
+        mut current: Option<Credentials>,
+    ) {
+        loop {
+            tokio::time::sleep(CERTIFICATE_CHECK).await;
+            let found = match Credentials::load(&self.settings.certificates) {
+                Ok(Some(found)) if Some(&found) != current.as_ref() => found,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "certificate files cannot be read");
+                    continue;
+                }
+            };
+            match running.identity.replace(&found) {
+                Ok(()) => {
+                    tracing::info!("certificate files are in use");
+                    current = Some(found);
+                }
+                // The three files are replaced one after the other; the next look may find a pair that fits.
+                Err(error) => tracing::debug!(%error, "certificate files do not fit yet"),
+            }
+        }
+    }
+
+    /// Stops being a member; what is on disk stays unless `forget`.
+    pub(crate) async fn halt(&self, forget: bool) {
+        if let Some(running) = self.running.swap(None) {
+            running.stop.cancel();
+            running.raft.stop().await;
+        }
+        if forget && let Err(error) = StateDb::remove(&self.settings.state_dir) {
+            tracing::error!(%error, "the state of the swarm that was left is still on disk");
+            self.note(Some(error.to_string()));
+        }
+    }
+}
+
+/// Binds the TCP port.
+pub(crate) async fn listen(addr: SocketAddr) -> Result<TcpListener, DaemonError> {
+    TcpListener::bind(addr)
+        .await
+        .map_err(|source| DaemonError::Listen { addr, source })
+}
+
+async fn serve<S>(
+    manager: Arc<Manager>,
+    incoming: Incoming<S>,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .layer(GateLayer::new(Arc::clone(&manager)))
+        .add_service(LocalServer::new(LocalApi::new(Arc::clone(&manager))))
+        .add_service(ControlServer::new(ControlApi::new(Arc::clone(&manager))))
+        .add_service(CaServer::new(CaApi::new(Arc::clone(&manager))))
+        .add_service(DispatcherServer::new(DispatcherApi::new(Arc::clone(
+            &manager,
+        ))))
+        .add_service(
+            LogsServer::new(LogsApi::new(Arc::clone(&manager)))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            RaftServer::new(RaftApi::new(manager)).max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await
+}
+
+/// Runs the manager until `stop`.
+pub(crate) async fn run(
+    settings: Settings,
+    socket: &Path,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    let manager = Manager::new(settings, stop.clone());
+    prepare(&manager.settings.state_dir)?;
+    let local = bind_socket(socket)?;
+    manager.resume().await?;
+    let incoming = accept_local(local, stop.clone());
+    let serving = serve(Arc::clone(&manager), incoming, stop.clone());
+    tracing::info!(socket = %socket.display(), "manager is ready");
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => ended?,
+        () = stop.cancelled() => {
+            hand_over(&manager).await;
+            if tokio::time::timeout(STOP_PATIENCE, &mut serving).await.is_err() {
+                tracing::debug!("open calls were cut off");
+            }
+        }
+    }
+    manager.halt(false).await;
+    if let Err(error) = fs::remove_file(socket) {
+        tracing::debug!(%error, "the unix socket stays");
+    }
+    Ok(())
+}
+
+/// A leader that stops gives the leadership away first, so that nobody waits for an election.
+async fn hand_over(manager: &Manager) {
+    let Some(running) = manager.running.load_full() else {
+        return;
+    };
+    if matches!(running.raft.leadership(), Leadership::Here { .. })
+        && let Some(heir) = running.raft.hand_over().await
+    {
+        tracing::info!(raft_id = heir, "leadership handed over");
+    }
+}
+
+/// Makes sure that the state directory can be written before anything else starts.
+fn prepare(dir: &Path) -> Result<(), DaemonError> {
+    let failed = |source| StateError::Directory {
+        path: dir.to_owned(),
+        source,
+    };
+    fs::create_dir_all(dir).map_err(failed)?;
+    let probe = dir.join(".writable");
+    fs::write(&probe, b"").map_err(failed)?;
+    fs::remove_file(&probe).map_err(failed)?;
+    Ok(())
+}
+
+fn bind_socket(path: &Path) -> Result<UnixListener, DaemonError> {
+    let failed = |source| DaemonError::Socket {
+        path: path.to_owned(),
+        source,
+    };
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        let taken = io::Error::new(io::ErrorKind::AddrInUse, "another manager listens here");
+        return Err(failed(taken));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}

@@ -1,0 +1,319 @@
+//! How this manager becomes a member of a cluster and stops being one: init, join, leave. Each either succeeds or leaves
+//! nothing behind.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use swarm_core::{
+    control::{self, Code, ControlError, NewNode},
+    id::NodeId,
+    model::{Cluster, Role},
+    store::{Change, Object, Transaction},
+};
+use swarm_proto::{
+    client::{InitRequest, Initialized},
+    status,
+    tls::{self, Credentials, Identity, KEY_FILE},
+    wire::{self, raft_client::RaftClient},
+};
+use tonic::transport::Channel;
+
+use crate::{
+    api::{ca::issue, raft::new_raft_id},
+    ca::new_root,
+    clock::{SystemRandom, now},
+    daemon::{Manager, listen},
+    raft::{
+        database::{StateDb, ThisMember, key},
+        node::{Leadership, RaftNode},
+        types::{Member, RaftId},
+    },
+};
+
+/// How long a new cluster may take to elect its only member.
+const FIRST_ELECTION: Duration = Duration::from_secs(10);
+/// How long another manager may take to answer.
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(25);
+
+impl Manager {
+    /// Makes a new cluster with this manager as its only member.
+    pub(crate) async fn init(
+        self: &Arc<Self>,
+        request: InitRequest,
+    ) -> Result<Initialized, ControlError> {
+        let _alone = self.changing.lock().await;
+        self.check_idle()?;
+        if request.force_new_cluster {
+            return Err(ControlError::new(
+                Code::Unimplemented,
+                "--force-new-cluster is not supported yet",
+            ));
+        }
+        let made = self.make_cluster(request).await;
+        if made.is_err() {
+            self.halt(true).await;
+        }
+        made
+    }
+
+    async fn make_cluster(
+        self: &Arc<Self>,
+        request: InitRequest,
+    ) -> Result<Initialized, ControlError> {
+        let listener = listen(request.listen_addr).await.map_err(refused)?;
+        let node = NodeId::random(&mut SystemRandom);
+        let raft_id = new_raft_id();
+        let first = first_transaction(&request, &node, raft_id)?;
+        let cluster = cluster_of(&first)?;
+        let certificate = issue(cluster, &request.csr_pem, node.clone(), Role::Manager)?;
+        let credentials = Credentials {
+            key_pem: self.node_key()?,
+            cert_chain_pem: certificate.cert_chain_pem.clone(),
+            ca_pem: certificate.ca_pem.clone(),
+        };
+        let identity = self.identity(&credentials).map_err(refused)?;
+        let this = ThisMember {
+            raft_id,
+            member: Member {
+                node_id: node.to_string(),
+                addr: request.advertise_addr.to_string(),
+            },
+            listen_addr: request.listen_addr,
+        };
+        let raft = self.start_raft(this, &identity).await?;
+        raft.initialize().await.map_err(refused)?;
+        if raft.await_leader(FIRST_ELECTION).await == Leadership::Nobody {
+            raft.stop().await;
+            return Err(ControlError::new(
+                Code::DeadlineExceeded,
+                "the new cluster did not elect its only member in time",
+            ));
+        }
+        if let Err(error) = raft.propose(first).await {
+            raft.stop().await;
+            return Err(error);
+        }
+        self.serve(raft, identity, listener, None)
+            .map_err(refused)?;
+        tracing::info!(%node, addr = %request.advertise_addr, "new cluster");
+        Ok(Initialized {
+            node_id: node,
+            cert_chain_pem: certificate.cert_chain_pem,
+            ca_pem: certificate.ca_pem,
+        })
+    }
+
+    /// Joins the managers of a cluster.
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        remote_addrs: &[String],
+        listen_addr: SocketAddr,
+        advertise_addr: SocketAddr,
+    ) -> Result<(), ControlError> {
+        let _alone = self.changing.lock().await;
+        self.check_idle()?;
+        let joined = self
+            .join_members(remote_addrs, listen_addr, advertise_addr)
+            .await;
+        if joined.is_err() {
+            self.halt(true).await;
+        }
+        joined
+    }
+
+    async fn join_members(
+        self: &Arc<Self>,
+        remote_addrs: &[String],
+        listen_addr: SocketAddr,
+        advertise_addr: SocketAddr,
+    ) -> Result<(), ControlError> {
+        let listener = listen(listen_addr).await.map_err(refused)?;
+        let credentials = self.credentials().map_err(refused)?;
+        let identity = self.identity(&credentials).map_err(refused)?;
+        let (mut remote, raft_id) = ask_for_number(remote_addrs, &identity, advertise_addr).await?;
+        let this = ThisMember {
+            raft_id,
+            member: Member {
+                node_id: identity.this_node().node_id.to_string(),
+                addr: advertise_addr.to_string(),
+            },
+            listen_addr,
+        };
+        let raft = self.start_raft(this, &identity).await?;
+        self.serve(raft, identity, listener, Some(credentials))
+            .map_err(refused)?;
+        call_join(&mut remote, advertise_addr, raft_id).await?;
+        tracing::info!(raft_id, "joined the managers of the swarm");
+        Ok(())
+    }
+
+    /// Leaves the managers and forgets the state.
+    pub(crate) async fn leave(&self, force: bool) -> Result<(), ControlError> {
+        let _alone = self.changing.lock().await;
+        let running = self.running()?;
+        let alone = running.raft.voters().len() <= 1;
+        if alone && !force {
+            return Err(ControlError::new(
+                Code::FailedPrecondition,
+                "the last manager cannot leave: its cluster ends with it",
+            ));
+        }
+        if !alone {
+            let left = self.leave_members().await;
+            match left {
+                Err(error) if force => {
+                    tracing::warn!(%error, "leaving without the others' consent");
+                }
+                other => other?,
+            }
+        }
+        self.halt(true).await;
+        Ok(())
+    }
+
+    /// Has the leader take us out; if that is us, another manager must lead first.
+    async fn leave_members(&self) -> Result<(), ControlError> {
+        let running = self.running()?;
+        if matches!(running.raft.leadership(), Leadership::Here { .. })
+            && running.raft.hand_over().await.is_none()
+        {
+            return Err(ControlError::new(
+                Code::Unavailable,
+                "no other manager can take over the leadership",
+            ));
+        }
+        let Leadership::Elsewhere(leader) = running.raft.await_leader(FIRST_ELECTION).await else {
+            return Err(ControlError::new(
+                Code::Unavailable,
+                crate::raft::node::NO_LEADER,
+            ));
+        };
+        let channel = tls::any_manager(leader.addr, &running.identity)
+            .map_err(|error| ControlError::new(Code::Unavailable, error.to_string()))?;
+        let mut remote = RaftClient::new(channel);
+        within(remote.leave(wire::LeaveRequest { force: false })).await?;
+        Ok(())
+    }
+
+    fn check_idle(&self) -> Result<(), ControlError> {
+        if self.running().is_ok() {
+            return Err(ControlError::new(
+                Code::FailedPrecondition,
+                "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn node_key(&self) -> Result<String, ControlError> {
+        let path = self.settings.certificates.join(KEY_FILE);
+        std::fs::read_to_string(&path).map_err(|error| {
+            ControlError::new(
+                Code::FailedPrecondition,
+                format!("{}: {error}", path.display()),
+            )
+        })
+    }
+
+    async fn start_raft(
+        &self,
+        this: ThisMember,
+        identity: &Arc<Identity>,
+    ) -> Result<RaftNode, ControlError> {
+        let dir = &self.settings.state_dir;
+        StateDb::remove(dir).map_err(refused)?; // what an init or join that never counted left
+        let db = StateDb::open(dir).map_err(refused)?;
+        db.put_meta(key::MEMBER, &this).map_err(refused)?;
+        RaftNode::start(&db, this, Arc::clone(identity))
+            .await
+            .map_err(refused)
+    }
+}
+
+/// The first objects of a cluster, with a new certificate authority.
+fn first_transaction(
+    request: &InitRequest,
+    node: &NodeId,
+    raft_id: RaftId,
+) -> Result<Transaction, ControlError> {
+    let root = new_root().map_err(refused)?;
+    let bootstrap = control::InitRequest {
+        spec: request.spec.clone(),
+        default_address_pools: request.default_address_pools.clone(),
+        subnet_size: request.subnet_size,
+        data_path_port: request.data_path_port,
+        root_cert_digest: tls::digest_hex(&root.cert_pem),
+        root_cert_pem: root.cert_pem,
+        root_key_pem: root.key_pem,
+        node: NewNode {
+            id: node.clone(),
+            role: Role::Manager,
+            availability: request.availability,
+            addr: Some(request.advertise_addr.ip()),
+            manager: Some((raft_id, request.advertise_addr)),
+        },
+    };
+    control::bootstrap(bootstrap, now(), &mut SystemRandom)
+}
+
+fn cluster_of(first: &Transaction) -> Result<&Cluster, ControlError> {
+    let clusters = first.changes.iter().filter_map(|change| match change {
+        Change::Put {
+            object: Object::Cluster(cluster),
+            ..
+        } => Some(cluster),
+        Change::Put { .. } | Change::Remove { .. } => None,
+    });
+    clusters
+        .into_iter()
+        .next()
+        .ok_or_else(|| ControlError::new(Code::Unknown, "the first transaction makes no cluster"))
+}
+
+/// Asks the managers in turn until one gives us a number.
+async fn ask_for_number(
+    remote_addrs: &[String],
+    identity: &Arc<Identity>,
+    advertise_addr: SocketAddr,
+) -> Result<(RaftClient<Channel>, RaftId), ControlError> {
+    let mut failure = ControlError::new(Code::InvalidArgument, "no remote address was given");
+    for addr in remote_addrs {
+        let channel = tls::any_manager(addr.clone(), identity)
+            .map_err(|error| ControlError::new(Code::Unavailable, error.to_string()))?;
+        let mut remote = RaftClient::new(channel);
+        match call_join(&mut remote, advertise_addr, 0).await {
+            Ok(raft_id) => return Ok((remote, raft_id)),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn call_join(
+    remote: &mut RaftClient<Channel>,
+    advertise_addr: SocketAddr,
+    raft_id: RaftId,
+) -> Result<RaftId, ControlError> {
+    let request = wire::JoinRequest {
+        addr: advertise_addr.to_string(),
+        raft_id,
+    };
+    Ok(within(remote.join(request)).await?.raft_id)
+}
+
+async fn within<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, ControlError> {
+    match tokio::time::timeout(REMOTE_TIMEOUT, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(refusal)) => Err(status::from_status(&refusal)),
+        Err(_elapsed) => Err(ControlError::new(
+            Code::DeadlineExceeded,
+            "the other managers did not answer in time",
+        )),
+    }
+}
+
+/// A failure of this host, for the agent.
+fn refused(error: impl std::error::Error) -> ControlError {
+    ControlError::new(Code::FailedPrecondition, error.to_string())
+}

@@ -1,0 +1,19 @@
+//! Consensus between managers: openraft over a sealed log on disk and gRPC. The log carries changes to objects; the state
+//! machine is `swarm_core::store::Store`.
+//!
+//! ```text
+//!   propose ─► openraft ─► log_store (redb, sealed, fsynced) ─► transport (gRPC, mutual TLS) ─► other managers
+//!                 └────► state_machine (Store in memory) ─► snapshot (sealed, on disk)
+//! ```
+
+pub(crate) mod database;
+pub(crate) mod log_store;
+pub(crate) mod node;
+pub(crate) mod seal;
+pub(crate) mod snapshot;
+pub(crate) mod state_machine;
+pub(crate) mod transport;
+pub(crate) mod types;
+
+#[cfg(test)]
+mod suite_test;

@@ -1,0 +1,316 @@
+//! This manager as a member of Raft: start, the first member, joining and leaving, proposing, who leads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use openraft::{
+    ChangeMembers, Config, ReadPolicy, SnapshotPolicy,
+    async_runtime::watch::WatchReceiver as _,
+    errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError},
+};
+use swarm_core::{
+    control::{Code, ControlError},
+    store::Transaction,
+};
+use swarm_proto::tls;
+
+use super::{
+    database::{StateDb, ThisMember},
+    log_store::LogStore,
+    state_machine::{SharedStore, StateMachine},
+    transport::Transport,
+    types::{Command, Member, Raft, RaftId, TypeConfig},
+};
+
+/// Docker's text for a cluster that cannot decide.
+pub(crate) const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
+/// How long a write may wait for a majority.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a new member may take to catch up.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Short ticks: a killed leader is replaced within a second.
+const HEARTBEAT_MS: u64 = 100;
+const ELECTION_MIN_MS: u64 = 300;
+const ELECTION_MAX_MS: u64 = 600;
+/// Entries kept for slow followers after a snapshot.
+const KEEP_ENTRIES: u64 = 500;
+/// Entries between snapshots.
+const SNAPSHOT_INTERVAL: u64 = 10_000;
+
+/// Raft could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The state on disk cannot be read.
+    #[error("the state on disk cannot be read: {0}")]
+    State(#[from] io::Error),
+    /// The settings contradict each other.
+    #[error(transparent)]
+    Config(#[from] openraft::ConfigError),
+    /// Refused by openraft.
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+/// Where the leader is, seen from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Leadership {
+    /// This manager leads, in this term.
+    Here { term: u64 },
+    /// Another one does.
+    Elsewhere(Member),
+    /// Nobody, as far as is known here.
+    Nobody,
+}
+
+/// This manager's consensus. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct RaftNode {
+    raft: Raft,
+    store: SharedStore,
+    this: ThisMember,
+}
+
+impl std::fmt::Debug for RaftNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RaftNode")
+            .field("this", &self.this)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RaftNode {
+    /// Starts Raft with what is on disk.
+    pub(crate) async fn start(
+        db: &StateDb,
+        this: ThisMember,
+        identity: Arc<tls::Identity>,
+    ) -> Result<Self, StartError> {
+        let config = Config {
+            cluster_name: "swarm".to_owned(),
+            heartbeat_interval: HEARTBEAT_MS,
+            election_timeout_min: ELECTION_MIN_MS,
+            election_timeout_max: ELECTION_MAX_MS,
+            enable_pre_vote: Some(true),
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_INTERVAL),
+            max_in_snapshot_log_to_keep: KEEP_ENTRIES,
+            ..Config::default()
+        };
+        let machine = StateMachine::open(db.clone())?;
+        let store = machine.shared();
+        let raft = Raft::new(
+            this.raft_id,
+            Arc::new(config.validate()?),
+            Transport::new(identity),
+            LogStore::new(db.clone()),
+            machine,
+        )
+        .await
+        .map_err(|error| StartError::Raft(error.to_string()))?;
+        Ok(Self { raft, store, this })
+    }
+
+    /// Makes this manager the only member of a new cluster.
+    pub(crate) async fn initialize(&self) -> Result<(), StartError> {
+        let members = BTreeMap::from([(self.this.raft_id, self.this.member.clone())]);
+        self.raft
+            .initialize(members)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    pub(crate) fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    pub(crate) fn this(&self) -> &ThisMember {
+        &self.this
+    }
+
+    /// Who leads, as known here and now.
+    pub(crate) fn leadership(&self) -> Leadership {
+        let metrics = self.raft.server_metrics().borrow_watched().clone();
+        let Some(leader) = metrics.current_leader else {
+            return Leadership::Nobody;
+        };
+        if leader == self.this.raft_id {
+            return match metrics.state {
+                openraft::ServerState::Leader => Leadership::Here {
+                    term: metrics.vote.leader_id.term,
+                },
+                openraft::ServerState::Learner
+                | openraft::ServerState::Follower
+                | openraft::ServerState::Candidate
+                | openraft::ServerState::Shutdown => Leadership::Nobody,
+            };
+        }
+        let member = metrics.membership_config.membership().get_node(&leader);
+        member
+            .cloned()
+            .map_or(Leadership::Nobody, Leadership::Elsewhere)
+    }
+
+    /// Waits until somebody leads; gives the leadership as it is then or at the deadline.
+    pub(crate) async fn await_leader(&self, limit: Duration) -> Leadership {
+        let mut metrics = self.raft.server_metrics();
+        let wait = async {
+            loop {
+                let leadership = self.leadership();
+                if leadership != Leadership::Nobody || metrics.changed().await.is_err() {
+                    return leadership;
+                }
+            }
+        };
+        tokio::time::timeout(limit, wait)
+            .await
+            .unwrap_or(Leadership::Nobody)
+    }
+
+    /// Commits a transaction and applies it. Only the leader can.
+    pub(crate) async fn propose(&self, transaction: Transaction) -> Result<(), ControlError> {
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        let write = self.raft.client_write(Command(transaction));
+        match tokio::time::timeout(WRITE_TIMEOUT, write).await {
+            Ok(Ok(written)) => written.data,
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_elapsed) => Err(ControlError::new(Code::DeadlineExceeded, NO_LEADER)),
+        }
+    }
+
+    /// Returns once the store here holds everything that was committed before the call. Only on the leader.
+    pub(crate) async fn linearize(&self) -> Result<(), ControlError> {
+        let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        match tokio::time::timeout(WRITE_TIMEOUT, read).await {
+            Ok(Ok(_log_id)) => Ok(()),
+            Ok(Err(error)) => Err(unreadable(&error)),
+            Err(_elapsed) => Err(ControlError::new(Code::DeadlineExceeded, NO_LEADER)),
+        }
+    }
+
+    /// Makes another manager a voter: first a learner that catches up, then a member that counts.
+    pub(crate) async fn add_voter(&self, id: RaftId, member: Member) -> Result<(), ControlError> {
+        let join = async {
+            self.raft.add_learner(id, member, true).await?;
+            let promote = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
+            self.raft.change_membership(promote, false).await?;
+            Ok::<(), RaftError<TypeConfig, ClientWriteError<TypeConfig>>>(())
+        };
+        match tokio::time::timeout(CATCH_UP_TIMEOUT, join).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_elapsed) => Err(ControlError::new(
+                Code::DeadlineExceeded,
+                "the joining manager did not catch up in time; can the other managers reach its advertised address?",
+            )),
+        }
+    }
+
+    /// Ends a member's membership. A leader that removes itself hands over first.
+    pub(crate) async fn remove_voter(&self, id: RaftId) -> Result<(), ControlError> {
+        let removal = ChangeMembers::RemoveVoters(BTreeSet::from([id]));
+        let change = self.raft.change_membership(removal, false);
+        match tokio::time::timeout(WRITE_TIMEOUT, change).await {
+            Ok(Ok(_written)) => Ok(()),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_elapsed) => Err(ControlError::new(Code::DeadlineExceeded, NO_LEADER)),
+        }
+    }
+
+    /// Hands the leadership to another voter that is up to date; `None` if there is none (openraft must not be asked then:
+    /// a transfer within a cluster of one blocks writes for good).
+    pub(crate) async fn hand_over(&self) -> Option<RaftId> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let replication = metrics.replication?;
+        let voters: BTreeSet<RaftId> = metrics.membership_config.voter_ids().collect();
+        let target = replication.iter().find_map(|(id, matched)| {
+            let lag = last.saturating_sub(matched.as_ref().map_or(0, |log| log.index));
+            (*id != self.this.raft_id && voters.contains(id) && lag < KEEP_ENTRIES).then_some(*id)
+        })?;
+        if let Err(error) = self.raft.trigger().transfer_leader(target).await {
+            tracing::warn!(%error, "leadership cannot be handed over");
+            return None;
+        }
+        let wait = self.raft.wait(Some(Duration::from_secs(3)));
+        match wait
+            .metrics(
+                |metrics| {
+                    metrics
+                        .current_leader
+                        .is_some_and(|id| id != self.this.raft_id)
+                },
+                "another leader",
+            )
+            .await
+        {
+            Ok(_) => Some(target),
+            Err(error) => {
+                tracing::warn!(%error, "leadership was not taken over");
+                None
+            }
+        }
+    }
+
+    /// The voters with how to reach them.
+    pub(crate) fn voters(&self) -> BTreeMap<RaftId, Member> {
+        let metrics = self.raft.server_metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership().clone();
+        membership
+            .voter_ids()
+            .filter_map(|id| Some((id, membership.get_node(&id)?.clone())))
+            .collect()
+    }
+
+    /// Stops Raft; the state on disk stays.
+    pub(crate) async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop cleanly");
+        }
+    }
+}
+
+fn refused(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ControlError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => elsewhere(forward),
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => ControlError::new(
+            Code::Unavailable,
+            "the leader changed while the request was written; look whether it took effect",
+        ),
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+            ControlError::new(Code::FailedPrecondition, error.to_string())
+        }
+        RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => {
+            ControlError::new(Code::FailedPrecondition, error.to_string())
+        }
+        RaftError::Fatal(error) => ControlError::new(Code::Unavailable, format!("raft: {error}")),
+    }
+}
+
+fn unreadable(error: &RaftError<TypeConfig, LinearizableReadError<TypeConfig>>) -> ControlError {
+    match error {
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => elsewhere(forward),
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
+            ControlError::new(Code::Unavailable, NO_LEADER)
+        }
+        RaftError::Fatal(error) => ControlError::new(Code::Unavailable, format!("raft: {error}")),
+    }
+}
+
+fn elsewhere(forward: &ForwardToLeader<TypeConfig>) -> ControlError {
+    match &forward.leader_node {
+        Some(member) => ControlError::new(
+            Code::Unavailable,
+            format!("the leader is now {} at {}", member.node_id, member.addr),
+        ),
+        None => ControlError::new(Code::Unavailable, NO_LEADER),
+    }
+}

@@ -1,0 +1,217 @@
+//! A host for the tests: the manager's binary with directories of its own and an address of 127/8 of its own.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use swarm_core::{
+    control::ControlError,
+    model::{Availability, ClusterSpec, Role},
+};
+use swarm_proto::{
+    client::{CaClient, ControlClient, InitRequest, Initialized, LocalClient},
+    tls::{self, Credentials, Identity, KEY_FILE, new_csr},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::{Child, Command},
+    task::JoinHandle,
+};
+
+/// Longest wait for anything.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Awaits an event, but not for ever.
+pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, event)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
+}
+
+/// A running manager.
+pub struct Host {
+    dir: TempDir,
+    /// Where it listens for other nodes.
+    pub addr: SocketAddr,
+    child: Child,
+    log: JoinHandle<String>,
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swarm-manager"));
+    command
+        .arg("daemon")
+        .arg("--state-dir")
+        .arg(dir.join("state"))
+        .arg("--socket")
+        .arg(dir.join("manager.sock"))
+        .arg("--certificates")
+        .arg(dir.join("certificates"))
+        .env("NO_COLOR", "1")
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Starts the binary and waits until it says that it is ready; the log goes on being read.
+async fn spawn(dir: &Path) -> (Child, JoinHandle<String>) {
+    let mut child = command(dir).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut log = String::new();
+    within("a ready manager", async {
+        loop {
+            let line = lines.next_line().await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("the manager ended: {log}"));
+            log.push_str(&line);
+            log.push('\n');
+            if line.contains("manager is ready") {
+                return;
+            }
+        }
+    })
+    .await;
+    let rest = tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            log.push_str(&line);
+            log.push('\n');
+        }
+        log
+    });
+    (child, rest)
+}
+
+impl Host {
+    /// Starts a manager without a state; `number` makes its address unique within the tests.
+    pub async fn start(number: u8) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("certificates")).unwrap();
+        let pid = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, 100 + number, pid[2], pid[3].max(1));
+        let (child, log) = spawn(dir.path()).await;
+        Self {
+            dir,
+            addr: SocketAddr::new(IpAddr::V4(ip), 2377),
+            child,
+            log,
+        }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("manager.sock")
+    }
+
+    fn certificates(&self) -> PathBuf {
+        self.dir.path().join("certificates")
+    }
+
+    /// Control over the unix socket.
+    pub fn control(&self) -> ControlClient {
+        ControlClient::new(tls::unix(&self.socket()))
+    }
+
+    fn local(&self) -> LocalClient {
+        LocalClient::new(tls::unix(&self.socket()))
+    }
+
+    /// Makes a cluster as an agent does.
+    pub async fn init(&self) -> Initialized {
+        self.try_init(ClusterSpec::default()).await.unwrap()
+    }
+
+    pub async fn try_init(&self, spec: ClusterSpec) -> Result<Initialized, ControlError> {
+        let csr = new_csr().unwrap();
+        std::fs::write(self.certificates().join(KEY_FILE), &csr.key_pem).unwrap();
+        let request = InitRequest {
+            csr_pem: csr.csr_pem,
+            listen_addr: self.addr,
+            advertise_addr: self.addr,
+            data_path_addr: None,
+            hostname: "first".to_owned(),
+            spec,
+            force_new_cluster: false,
+            default_address_pools: Vec::new(),
+            subnet_size: 24,
+            data_path_port: 4789,
+            availability: Availability::Active,
+        };
+        let made = self.local().init(&request).await?;
+        let credentials = Credentials {
+            key_pem: csr.key_pem,
+            cert_chain_pem: made.cert_chain_pem.clone(),
+            ca_pem: made.ca_pem.clone(),
+        };
+        credentials.save(&self.certificates()).unwrap();
+        Ok(made)
+    }
+
+    async fn certificate(
+        &self,
+        control: &ControlClient,
+        role: Role,
+        at: &SocketAddr,
+    ) -> Credentials {
+        let root = control.cluster().await.unwrap().root_ca;
+        let token = swarm_core::ca::join_token(&root, role).unwrap().to_string();
+        let csr = new_csr().unwrap();
+        let joined = CaClient::join(&at.to_string(), &token, &csr, Availability::Active).await;
+        joined.unwrap().into_credentials(csr.key_pem)
+    }
+
+    /// Gets the certificate of a new node that has no host here.
+    pub async fn join_as(&self, control: &ControlClient, role: Role) -> Arc<Identity> {
+        let credentials = self.certificate(control, role, &self.addr).await;
+        Identity::new(&credentials).unwrap()
+    }
+
+    /// Makes this host a manager of `first`'s cluster.
+    pub async fn join_managers(&self, control: &ControlClient, first: &Self) {
+        let credentials = self.certificate(control, Role::Manager, &first.addr).await;
+        credentials.save(&self.certificates()).unwrap();
+        self.local()
+            .join(&[first.addr.to_string()], self.addr, self.addr)
+            .await
+            .unwrap();
+    }
+
+    /// `kill -9`, then the same directories again.
+    pub async fn kill_and_restart(&mut self) {
+        self.child.kill().await.unwrap();
+        let (child, log) = spawn(self.dir.path()).await;
+        self.child = child;
+        self.log = log;
+    }
+
+    /// `kill -9`; gives the directories.
+    pub async fn kill(mut self) -> TempDir {
+        self.child.kill().await.unwrap();
+        self.dir
+    }
+
+    /// SIGTERM; gives the whole log.
+    pub async fn stop(mut self) -> String {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").arg(&pid).status().await.unwrap();
+        assert!(sent.success());
+        let status = within("the end of the manager", self.child.wait()).await;
+        let log = self.log.await.unwrap();
+        assert!(status.unwrap().success(), "{log}");
+        log
+    }
+
+    /// Runs a manager that is expected to refuse; gives its exit code and log.
+    pub async fn run_to_end(dir: &Path) -> (Option<i32>, String) {
+        let mut child = command(dir).spawn().unwrap();
+        let mut log = String::new();
+        let mut stderr = child.stderr.take().unwrap();
+        within("the refusal", stderr.read_to_string(&mut log))
+            .await
+            .unwrap();
+        let status = within("the exit", child.wait()).await.unwrap();
+        (status.code(), log)
+    }
+}
