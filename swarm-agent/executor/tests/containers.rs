@@ -1,6 +1,13 @@
 //! What a real container sees: its files, user, network namespace, limits; commands, logs, and that a
 //! failed creation leaves nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking and tells its story in one piece"
+)]
+
 mod support;
 
 use std::os::unix::fs::MetadataExt;
@@ -134,7 +141,6 @@ async fn it_runs_in_the_prepared_network_namespace() {
     assert_eq!(inode(&process), inode(&path));
     executor.delete(&id("netns"), true).await.unwrap();
     umount2(&path, MntFlags::MNT_DETACH).unwrap();
-    let mut spec = spec;
     spec.netns = Some("/nosuch/netns".into());
     executor.create(&id("nons"), &spec).await.unwrap();
     let error = executor.start(&id("nons")).await.unwrap_err();
@@ -351,9 +357,7 @@ async fn logs_are_complete_rotated_and_followed() {
     let spec = world.spec(&executor, "app:server").await;
     let script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; printf tail";
     let (_, printed) = run_script(&executor, "complete", &spec, script).await;
-    let expected: String = (0..20_000)
-        .map(|number| format!("line {number}\n"))
-        .collect();
+    let expected = support::numbered("line ", 20_000);
     assert!(printed == expected + "tail", "{} bytes", printed.len());
     let rotated = ContainerSpec {
         log: LogRotation {

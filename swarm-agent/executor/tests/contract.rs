@@ -1,6 +1,13 @@
 //! One suite for every executor that works: what a caller may rely on, whoever runs the containers. The
 //! failing executor is checked to say so in one way.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking and tells its story in one piece"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,12 @@
 //! Containers go on while the agent or containerd does not, and nothing that happened is forgotten.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking and tells its story in one piece"
+)]
+
 mod support;
 
 use futures::StreamExt;
@@ -67,7 +74,7 @@ async fn a_new_agent_finds_running_and_ended_containers_and_every_line() {
     assert_eq!(listed[0].spec.labels["com.docker.swarm.task.id"], "t1");
     assert_eq!(within(second.wait(&id("ends"))).await.unwrap().code, 9);
     let printed = output(&second, &id("ends")).await;
-    let numbers: String = (0..5000).map(|number| format!("{number}\n")).collect();
+    let numbers = support::numbered("", 5000);
     assert_eq!(printed["stdout"], format!("ready\ngo\n{numbers}"));
     assert_eq!(printed["stderr"], "bye\n");
     let stays = id("stays");

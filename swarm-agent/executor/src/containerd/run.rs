@@ -22,11 +22,12 @@ use crate::spec::ContainerId;
 use crate::state::{ContainerFolder, History, write_file};
 use crate::{Error, Timestamp};
 
-/// Between attempts to reach a containerd that is being restarted, or that is still clearing up after a
-/// shim that died.
+/// Between attempts to reach a containerd that is being restarted.
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
-/// How often a task is looked for whose shim died: containerd gives its cleanup five seconds.
-const DEAD_SHIM_ATTEMPTS: u32 = 50;
+/// Between looks at a task whose shim is gone but which containerd has not cleared up yet. It gives the
+/// cleanup after a shim that died five seconds.
+const CLEANUP_DELAY: Duration = Duration::from_millis(20);
+const CLEANUP_ATTEMPTS: u32 = 500;
 
 impl Engine {
     pub(crate) async fn start(&self, id: &ContainerId) -> Result<u32, Error> {
@@ -164,7 +165,7 @@ impl Engine {
     pub(crate) async fn wait(&self, id: &ContainerId) -> Result<Exit, Error> {
         self.record(id).await?;
         let folder = self.folders.folder(id);
-        let mut attempts = DEAD_SHIM_ATTEMPTS;
+        let mut attempts = CLEANUP_ATTEMPTS;
         loop {
             if let History {
                 exit: Some(exit),
@@ -195,12 +196,15 @@ impl Engine {
                     known => return known,
                 },
                 // containerd is being restarted; the container is not.
-                Err(Error::Unreachable { .. }) => {}
+                Err(Error::Unreachable { .. }) => {
+                    attempts = CLEANUP_ATTEMPTS;
+                    tokio::time::sleep(RECONNECT_DELAY).await;
+                }
                 Err(error) if is_dead_shim(&error) && attempts > 0 => {}
                 Err(error) => return Err(error),
             }
             attempts = attempts.saturating_sub(1);
-            tokio::time::sleep(RECONNECT_DELAY).await;
+            tokio::time::sleep(CLEANUP_DELAY).await;
         }
     }
 
@@ -249,7 +253,7 @@ impl Engine {
         let delete = DeleteTaskRequest {
             container_id: id.to_string(),
         };
-        let mut attempts = DEAD_SHIM_ATTEMPTS;
+        let mut attempts = CLEANUP_ATTEMPTS;
         loop {
             let request = self.api.request(delete.clone());
             let deleted = unless_missing(self.api.tasks().delete(request).await);
@@ -258,7 +262,7 @@ impl Engine {
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(()),
             }
-            tokio::time::sleep(RECONNECT_DELAY).await;
+            tokio::time::sleep(CLEANUP_DELAY).await;
         }
     }
 
@@ -307,9 +311,13 @@ impl Engine {
                 return Err(Error::StillRunning { id: id.clone() });
             }
             match self.kill(id, SIGKILL).await {
-                Ok(()) | Err(Error::NotRunning { .. }) => self.wait(id).await?,
+                Ok(()) | Err(Error::NotRunning { .. }) => {}
                 Err(error) => return Err(error),
-            };
+            }
+            match self.wait(id).await {
+                Ok(_) | Err(Error::NotRunning { .. } | Error::ExitUnknown { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let _deleting = self.containers.lock(id.as_str()).await;
         self.delete_task(id).await?;

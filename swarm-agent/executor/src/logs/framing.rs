@@ -70,7 +70,7 @@ mod tests {
         let mut lines = Vec::new();
         for chunk in chunks {
             splitter.push(chunk, |line| {
-                lines.push(String::from_utf8(line.to_vec()).unwrap())
+                lines.push(String::from_utf8(line.to_vec()).unwrap());
             });
         }
         splitter.finish(|line| lines.push(String::from_utf8(line.to_vec()).unwrap()));

@@ -182,15 +182,14 @@ impl World {
         let config = Config::oci_v1(file.to_string().into_bytes(), None);
         let reference = self.image(name).parse().unwrap();
         let layers = [layer(base.0), layer(top.0)];
-        let pushed = self
-            .registry_client()
+        let pushed = Self::registry_client()
             .push(&reference, &layers, config, &RegistryAuth::Anonymous, None)
             .await
             .unwrap();
         pushed.manifest_url.rsplit('/').next().unwrap().to_owned()
     }
 
-    pub(crate) fn registry_client(&self) -> oci_client::Client {
+    pub(crate) fn registry_client() -> oci_client::Client {
         let installed = rustls::crypto::ring::default_provider().install_default();
         drop(installed);
         oci_client::Client::new(ClientConfig {
@@ -381,4 +380,12 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
         .unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()));
     file.read_to_string(&mut text).unwrap();
     text
+}
+
+/// Lines that count up from 0.
+pub(crate) fn numbered(prefix: &str, count: u32) -> String {
+    let lines: Vec<String> = (0..count)
+        .map(|number| format!("{prefix}{number}\n"))
+        .collect();
+    lines.concat()
 }
