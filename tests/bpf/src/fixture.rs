@@ -120,6 +120,10 @@ impl Fixture {
     }
 
     /// The size of a map's entries, as the kernel has it.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "aya's enum; the rest is an error"
+    )]
     pub fn entry_sizes(&self, name: &str) -> Result<(u32, u32)> {
         use aya::maps::Map;
         let map = self

@@ -1,4 +1,8 @@
 //! Every program passes the verifier, and the maps look as both sides expect.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure ends the test"
+)]
 
 use aya_obj::btf::BtfKind;
 use swarm_common::config::Config;

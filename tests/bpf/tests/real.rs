@@ -1,6 +1,7 @@
 //! Real packets between namespaces: what `BPF_PROG_TEST_RUN` cannot show (redirects, offloads,
 //! checksums, neighbours).
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -63,7 +64,6 @@ fn bulk(netns: &Netns, to: SocketAddr) -> Result<f64> {
 }
 
 fn report(cluster: &Cluster) -> Result<String> {
-    use std::fmt::Write as _;
     let mut text = String::new();
     for (name, node) in [("a", &cluster.node_a), ("b", &cluster.node_b)] {
         for ((program, verdict), packets) in node.verdicts()? {
@@ -90,7 +90,6 @@ fn every_path_carries_traffic() {
     let result = paths(&cluster);
     let counted = report(&cluster).unwrap();
     assert!(result.is_ok(), "{:?}\n{counted}", result.err());
-    assert!(counted.contains("redirected") || !counted.is_empty());
     #[expect(
         clippy::print_stderr,
         reason = "measured rates, shown with --nocapture"
@@ -100,6 +99,10 @@ fn every_path_carries_traffic() {
     }
 }
 
+/// Name, sender, destination address and port, the answers that must be seen.
+type Path<'a> = (&'a str, &'a Netns, [u8; 4], u16, &'a [&'a str]);
+
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn paths(cluster: &Cluster) -> Result<String> {
     let Cluster {
         one,
@@ -108,7 +111,7 @@ fn paths(cluster: &Cluster) -> Result<String> {
         client,
         ..
     } = cluster;
-    let rows: Vec<(&str, &Netns, [u8; 4], u16, &[&str])> = vec![
+    let rows: Vec<Path<'_>> = vec![
         ("local", one, world::TWO, world::TARGET, &["two 10.0.1.3"]),
         ("remote", one, world::FAR, world::TARGET, &["far 10.0.1.3"]),
         (
@@ -189,7 +192,7 @@ fn paths(cluster: &Cluster) -> Result<String> {
             "{name}: saw {seen:?}, expected {expected:?}"
         );
         let rate = bulk(from, at(addr, port)).with_context(|| name.to_owned())?;
-        text.push_str(&format!("{name}: {rate:.1} Gb/s\n"));
+        writeln!(text, "{name}: {rate:.1} Gb/s")?;
         ensure!(rate > 0.5, "{name}: {rate} Gb/s");
     }
     Ok(text)

@@ -1,4 +1,8 @@
 //! Golden packets of `tc_task_ingress`: what a task of node a sends.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure ends the test"
+)]
 
 use swarm_common::maps::{
     INGRESS_RETURN_VNI, INGRESS_VNI, ServiceStats, ServiceStatsKey, SourceKey, SourceValue, names,
@@ -11,6 +15,9 @@ use swarm_tests_bpf::world::{
     CLIENT, FAR, GATEWAY, HOST_B, NODE_A, NODE_B, ONE, PUBLISHED, TARGET, TWO, TWO_INGRESS, VIP,
     VIP_EMPTY, VIP_SELF, VNI,
 };
+
+/// A flow's content by its source port.
+type Kind = fn(u16) -> Body;
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 
@@ -181,7 +188,7 @@ fn endpoints_are_reached_directly() {
 #[test]
 fn a_virtual_address_leads_to_the_backend_of_the_hash() {
     let mut bench = bench();
-    let kinds: [(&str, fn(u16) -> Body); 3] = [
+    let kinds: [(&str, Kind); 3] = [
         ("tcp", |sport| Body::Tcp(sport, 80, SYN)),
         ("udp", |sport| Body::Udp(sport, 53)),
         ("echo", |id| Body::Icmp(8, id)),

@@ -14,6 +14,9 @@ use swarm_tests_bpf::world::{
     TWO_INGRESS, VIP, VNI, publish,
 };
 
+/// A flow's content by its source port.
+type Kind = fn(u16) -> Body;
+
 fn bench() -> Bench {
     Bench::new(Program::UnderlayIngress)
 }
@@ -147,7 +150,7 @@ fn a_remote_backends_answer_comes_from_the_virtual_address() {
 }
 
 /// A client's packet to the published port that is given the first or second backend.
-fn to_published(backend: u64, body: fn(u16) -> Body) -> Ip {
+fn to_published(backend: u64, body: Kind) -> Ip {
     (40_000..50_000)
         .map(|sport| ip(CLIENT, NODE_A, body(sport)))
         .find(|packet| lb::maglev_slot(packet.tuple().hash_published()) % 2 == backend)
@@ -158,7 +161,7 @@ fn with_target(packet: Ip) -> Ip {
     let body = match packet.body {
         Body::Tcp(sport, _, flags) => Body::Tcp(sport, TARGET, flags),
         Body::Udp(sport, _) => Body::Udp(sport, TARGET),
-        other => other,
+        Body::Icmp(..) | Body::Other(_) => packet.body,
     };
     packet.with(body)
 }
@@ -166,7 +169,7 @@ fn with_target(packet: Ip) -> Ip {
 #[test]
 fn a_published_port_leads_to_the_backend_of_the_hash() {
     let mut bench = bench();
-    let kinds: [(&str, fn(u16) -> Body); 2] = [
+    let kinds: [(&str, Kind); 2] = [
         ("tcp", |sport| Body::Tcp(sport, PUBLISHED, SYN)),
         ("udp", |sport| Body::Udp(sport, PUBLISHED)),
     ];
