@@ -17,7 +17,7 @@ use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, T
 use aya::programs::{
     CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, SchedClassifier, TcAttachType,
 };
-use nix::libc::{EEXIST, ENOENT, ENOLINK};
+use nix::libc::{EEXIST, ENODEV, ENOENT, ENOLINK};
 use nix::net::if_::if_indextoname;
 use std::os::fd::AsFd;
 
@@ -176,7 +176,7 @@ impl Links {
         for hook in self.hooks()? {
             let stale = match hook {
                 Hook::Underlay(ifindex) => ifindex != underlay,
-                Hook::Task(ifindex) => if_indextoname(ifindex).is_err(),
+                Hook::Task(ifindex) => interface_name(ifindex).is_err(),
             };
             if stale {
                 self.unpin(&hook.pin())?;
@@ -194,15 +194,17 @@ impl Links {
         remove_directory(&self.directory)
     }
 
-    /// The last reference to a link goes with its pin, and the program with the link.
+    /// Detaches a link and removes its pin; a missing one is fine.
     fn unpin(&self, name: &str) -> Result<(), DataPathError> {
         let pin = self.directory.join(name);
-        match fs::remove_file(&pin) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(link_failed("unpin", &pin, error))
-            }
-            Ok(()) | Err(_) => Ok(()),
+        match sys::detach_link(&pin) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Its interface is gone; or the kernel leaves it to the end of the last reference,
+            // which goes with the pin.
+            Err(error) => tracing::debug!(pin = %pin.display(), %error, "link cannot be detached"),
+            Ok(()) => {}
         }
+        fs::remove_file(&pin).map_err(|source| link_failed("unpin", &pin, source))
     }
 }
 
@@ -310,10 +312,15 @@ fn is_existing(error: &tc::TcError) -> bool {
     error.to_string().contains("File exists")
 }
 
+/// The name of an interface of the calling thread's namespace.
+///
+/// nix 0.31 compares if_indextoname(3)'s answer with -1 instead of NULL and gives an empty name
+/// for an index that does not exist; no interface has one.
 fn interface_name(ifindex: u32) -> Result<String, DataPathError> {
-    let name = if_indextoname(ifindex).map_err(|errno| DataPathError::NoInterface {
+    let name = if_indextoname(ifindex).ok().filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| DataPathError::NoInterface {
         ifindex,
-        source: errno.into(),
+        source: io::Error::from_raw_os_error(ENODEV),
     })?;
     Ok(name.to_string_lossy().into_owned())
 }

@@ -1,5 +1,5 @@
-//! The two bpf(2) commands aya does not offer for every kind of link: opening a pinned object
-//! and replacing the program behind a link in place.
+//! The bpf(2) commands aya does not offer for every kind of link: opening a pinned link,
+//! replacing the program behind it in place, and detaching it at once.
 
 use std::ffi::CString;
 use std::io;
@@ -11,6 +11,7 @@ use nix::libc;
 
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// The head of `union bpf_attr` for `BPF_OBJ_GET` (linux/bpf.h).
 #[repr(C)]
@@ -29,6 +30,12 @@ struct LinkUpdate {
     old_prog_fd: u32,
 }
 
+/// `union bpf_attr` for `BPF_LINK_DETACH` (linux/bpf.h).
+#[repr(C)]
+struct LinkDetach {
+    link_fd: u32,
+}
+
 /// Replaces the program behind the link pinned at `path`. The switch is atomic: every packet
 /// meets either the old or the new program. Kernel 5.7 for cgroup links, 6.6 for tcx links.
 pub(crate) fn replace_program(path: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
@@ -40,6 +47,17 @@ pub(crate) fn replace_program(path: &Path, program: BorrowedFd<'_>) -> io::Resul
         old_prog_fd: 0,
     };
     bpf(BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
+/// Takes the program behind the link pinned at `path` off its hook before this returns. Without
+/// it the kernel does so in a work queue, some time after the last reference is gone. Kernel 5.9
+/// for cgroup links, 6.6 for tcx links.
+pub(crate) fn detach_link(path: &Path) -> io::Result<()> {
+    let link = open_pinned(path)?;
+    let attributes = LinkDetach {
+        link_fd: as_u32(link.as_fd()),
+    };
+    bpf(BPF_LINK_DETACH, &attributes).map(drop)
 }
 
 /// Opens the object pinned at `path`.
@@ -61,7 +79,7 @@ fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
 
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
     #[expect(unsafe_code, reason = "neither nix nor aya offers these commands")]
-    // SAFETY: `attributes` is one of the two structs above: repr(C) without padding, as large as
+    // SAFETY: `attributes` is one of the structs above: repr(C) without padding, as large as
     // the size passed along, alive during the call; the kernel only reads it. A path inside is a
     // NUL-terminated string that outlives the call.
     let result = unsafe {

@@ -58,13 +58,19 @@ fn a_restart_replaces_the_programs_and_keeps_the_maps() {
             .block_on(host.sandboxes.remove("task3"))
             .unwrap();
         assert_eq!(second.sweep().unwrap(), 1);
+        let error = second.attach_task_interface(ifindex).unwrap_err();
+        assert!(
+            error.to_string().starts_with("no interface has the index"),
+            "{error}"
+        );
         second.detach_task_interface(ifindex).unwrap();
 
         // Phase 5: leaving removes everything.
         second.destroy().unwrap();
         assert!(programs_on("under0").is_empty());
-        let left: Vec<_> = std::fs::read_dir(&host.config.bpffs).unwrap().collect();
-        assert!(left.is_empty(), "{left:?}");
+        for gone in ["links", PIN_DIRECTORY] {
+            assert!(!host.config.bpffs.join(gone).exists(), "{gone}");
+        }
         let error = DataPath::attach_existing(&host.config.bpffs).unwrap_err();
         assert!(
             error
