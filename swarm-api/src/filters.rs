@@ -9,6 +9,7 @@ use serde_json::Value;
 use swarm_core::{
     id::{NodeId, ServiceId},
     model::{self, Labels, Role, ServiceMode, TaskState},
+    orchestrator::is_task_dirty,
 };
 
 use crate::{
@@ -16,7 +17,6 @@ use crate::{
     container::{Container, TASK_ID_LABEL},
     network::NetworkResource,
     node::role_name,
-    task::{state_from_name, task_name},
 };
 
 /// Filters of a request.
@@ -188,11 +188,13 @@ impl TaskFilters {
         nodes: Option<BTreeSet<NodeId>>,
     ) -> Result<Self, Refusal> {
         let state = |value: &str| {
-            state_from_name(&value.to_ascii_lowercase()).ok_or_else(|| {
-                Refusal::DesiredStateFilter {
+            let name = value.to_ascii_lowercase();
+            let mut states = TaskState::ALL.into_iter();
+            states
+                .find(|state| state.name() == name)
+                .ok_or_else(|| Refusal::DesiredStateFilter {
                     value: value.to_owned(),
-                }
-            })
+                })
         };
         let desired = filters
             .values("desired-state")
@@ -210,12 +212,17 @@ impl TaskFilters {
         })
     }
 
+    /// Whether [`Self::matches`] needs the services.
+    pub fn needs_services(&self) -> bool {
+        self.up_to_date
+    }
+
     /// Whether a task is listed; `service` is its service, if it still exists. A task of an older specification is not
     /// up to date.
     pub fn matches(&self, task: &model::Task, service: Option<&model::Service>) -> bool {
-        let current = service.is_some_and(|service| is_current(task, service));
+        let current = service.is_some_and(|service| !is_task_dirty(service, task, None));
         self.filters.prefix("id", task.id.as_str())
-            && self.filters.prefix("name", &task_name(task))
+            && self.filters.prefix("name", &task.container_name())
             && self
                 .filters
                 .labels("label", &task.service_annotations.labels)
@@ -234,22 +241,6 @@ impl TaskFilters {
                 .is_none_or(|states| states.contains(&task.desired_state))
             && (!self.up_to_date || current)
     }
-}
-
-/// Whether a task was made from what its service now asks for: the same template and, since ports are part of a task's
-/// endpoint, the same endpoint specification.
-fn is_current(task: &model::Task, service: &model::Service) -> bool {
-    if task.spec_version == service.spec_version {
-        return true;
-    }
-    // Scaling and labels raise the version and leave the tasks as they are.
-    let wanted = service.spec.endpoint.clone().unwrap_or_default();
-    let made_from = task
-        .endpoint
-        .as_ref()
-        .map(|endpoint| endpoint.spec.clone())
-        .unwrap_or_default();
-    task.spec == service.spec.task && made_from == wanted
 }
 
 /// Kinds of `/networks`.

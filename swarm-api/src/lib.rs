@@ -12,6 +12,7 @@
 pub mod address;
 pub mod container;
 pub mod container_spec;
+pub mod container_view;
 pub mod endpoint;
 pub mod error;
 pub mod filters;
@@ -26,6 +27,7 @@ pub mod node;
 pub mod service;
 pub mod service_spec;
 pub mod swarm;
+pub mod swarm_network;
 pub mod task;
 pub mod task_spec;
 pub mod unsupported;

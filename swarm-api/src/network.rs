@@ -13,12 +13,11 @@ use crate::{
     Refusal,
     container::Container,
     json::{self, is_default, rfc3339},
-    service::Version,
     unsupported,
 };
 
 /// Option under which Docker shows an overlay network's VNI.
-const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
+pub(crate) const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
 
 /// Request to create a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,21 +130,17 @@ pub fn parse_subnet(text: &str) -> Result<Subnet, Refusal> {
         text: text.to_owned(),
     };
     let (address, prefix_len) = text.split_once('/').ok_or_else(refusal)?;
-    let address: Ipv4Addr = address.parse().map_err(|_| refusal())?;
-    let prefix_len: u8 = prefix_len.parse().map_err(|_| refusal())?;
-    let host_bits = 32_u32
-        .checked_sub(u32::from(prefix_len))
-        .ok_or_else(refusal)?;
-    let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+    let subnet = Subnet {
+        address: address.parse().map_err(|_| refusal())?,
+        prefix_len: prefix_len.parse().map_err(|_| refusal())?,
+    };
+    if subnet.prefix_len > 32 {
+        return Err(refusal());
+    }
     Ok(Subnet {
-        address: Ipv4Addr::from_bits(address.to_bits() & mask),
-        prefix_len,
+        address: Ipv4Addr::from_bits(subnet.address.to_bits() & subnet.mask()),
+        ..subnet
     })
-}
-
-/// A subnet in CIDR form.
-pub fn format_subnet(subnet: Subnet) -> String {
-    format!("{}/{}", subnet.address, subnet.prefix_len)
 }
 
 /// An entry of `/networks`.
@@ -304,7 +299,7 @@ impl NetworkResource {
                 options: None,
                 config: allocation.map(|allocation| {
                     vec![IpamConfig {
-                        subnet: format_subnet(allocation.subnet),
+                        subnet: allocation.subnet.to_string(),
                         gateway: allocation.gateway.to_string(),
                     }]
                 }),
@@ -334,7 +329,7 @@ impl NetworkResource {
                 options: None,
                 config: network.subnet.map(|(subnet, gateway)| {
                     vec![IpamConfig {
-                        subnet: format_subnet(subnet),
+                        subnet: subnet.to_string(),
                         gateway: gateway.to_string(),
                     }]
                 }),
@@ -387,7 +382,7 @@ impl NetworkResource {
                     self.peers.push(peer);
                 }
                 entry.tasks.push(NetworkTask {
-                    name: crate::task::task_name(task),
+                    name: task.container_name(),
                     endpoint_id: String::new(),
                     endpoint_ip: attachment.address.to_string(),
                     info: BTreeMap::from([(String::from("Host IP"), host)]),
@@ -424,134 +419,6 @@ fn attached(network: &str, containers: &[Container]) -> BTreeMap<String, Network
         .collect()
 }
 
-/// A network inside a task: SwarmKit's form.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct SwarmNetwork {
-    /// Identifier.
-    #[serde(rename = "ID")]
-    pub id: String,
-    /// Version.
-    pub version: Version,
-    /// First write.
-    pub created_at: String,
-    /// Last write.
-    pub updated_at: String,
-    /// The user's wishes.
-    pub spec: SwarmNetworkSpec,
-    /// Driver and VNI.
-    pub driver_state: Driver,
-    /// Subnets.
-    #[serde(rename = "IPAMOptions", skip_serializing_if = "Option::is_none")]
-    pub ipam_options: Option<SwarmIpam>,
-}
-
-/// The user's wishes in SwarmKit's form.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct SwarmNetworkSpec {
-    /// Name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Labels.
-    pub labels: Labels,
-    /// Driver.
-    pub driver_configuration: Driver,
-    /// Internal.
-    #[serde(skip_serializing_if = "is_default")]
-    pub internal: bool,
-    /// Attachable.
-    #[serde(skip_serializing_if = "is_default")]
-    pub attachable: bool,
-    /// Ingress.
-    #[serde(skip_serializing_if = "is_default")]
-    pub ingress: bool,
-    /// Wanted subnets.
-    #[serde(rename = "IPAMOptions", skip_serializing_if = "Option::is_none")]
-    pub ipam_options: Option<SwarmIpam>,
-    /// `swarm`.
-    pub scope: String,
-}
-
-/// A driver and its options.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Driver {
-    /// Name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Options.
-    #[serde(skip_serializing_if = "is_default")]
-    pub options: BTreeMap<String, String>,
-}
-
-/// Subnets in SwarmKit's form.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct SwarmIpam {
-    /// Driver.
-    pub driver: Driver,
-    /// Subnets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub configs: Vec<IpamConfig>,
-}
-
-impl SwarmNetwork {
-    /// The network in SwarmKit's form.
-    pub fn from_core(network: &model::Network) -> Self {
-        let spec = &network.spec;
-        let driver = |name: &str| Driver {
-            name: name.to_owned(),
-            options: BTreeMap::new(),
-        };
-        // The mesh's network is made by the cluster, which names no drivers.
-        let wanted = |name: &str| driver(if spec.ingress { "" } else { name });
-        let config = |subnet: Subnet, gateway: Option<Ipv4Addr>| IpamConfig {
-            subnet: format_subnet(subnet),
-            gateway: gateway
-                .map(|gateway| gateway.to_string())
-                .unwrap_or_default(),
-        };
-        let wanted_configs = spec
-            .ipam
-            .iter()
-            .map(|wanted| config(wanted.subnet, wanted.gateway));
-        Self {
-            id: network.id.to_string(),
-            version: network.meta.version.into(),
-            created_at: rfc3339(network.meta.created_at),
-            updated_at: rfc3339(network.meta.updated_at),
-            spec: SwarmNetworkSpec {
-                name: spec.annotations.name.clone(),
-                labels: spec.annotations.labels.clone(),
-                driver_configuration: Driver {
-                    options: spec.options.clone(),
-                    ..wanted(&spec.driver)
-                },
-                internal: spec.internal,
-                attachable: spec.attachable,
-                ingress: spec.ingress,
-                ipam_options: Some(SwarmIpam {
-                    driver: wanted("default"),
-                    configs: wanted_configs.collect(),
-                }),
-                scope: String::from("swarm"),
-            },
-            driver_state: network
-                .allocation
-                .map(|allocation| Driver {
-                    name: spec.driver.clone(),
-                    options: BTreeMap::from([(VNI_OPTION.to_owned(), allocation.vni.to_string())]),
-                })
-                .unwrap_or_default(),
-            ipam_options: network.allocation.map(|allocation| SwarmIpam {
-                driver: driver("default"),
-                configs: vec![config(allocation.subnet, Some(allocation.gateway))],
-            }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -559,11 +426,11 @@ mod tests {
     #[test]
     fn subnets() {
         assert_eq!(
-            parse_subnet("10.1.2.3/16").map(format_subnet),
+            parse_subnet("10.1.2.3/16").map(|subnet| subnet.to_string()),
             Ok("10.1.0.0/16".to_owned())
         );
         assert_eq!(
-            parse_subnet("0.0.0.0/0").map(format_subnet),
+            parse_subnet("0.0.0.0/0").map(|subnet| subnet.to_string()),
             Ok("0.0.0.0/0".to_owned())
         );
         for text in ["10.1.0.0", "10.1.0.0/33", "fd00::/64", "x/8", ""] {

@@ -6,7 +6,7 @@ use swarm_core::model::{self, Labels, Subnet};
 use crate::{
     Refusal,
     json::{self, rfc3339},
-    network::{format_subnet, parse_subnet},
+    network::parse_subnet,
     node::TlsInfo,
     service::Version,
     unsupported,
@@ -246,7 +246,7 @@ impl ClusterInfo {
         let pools: Vec<String> = cluster
             .default_address_pools
             .iter()
-            .map(|pool| format_subnet(*pool))
+            .map(ToString::to_string)
             .collect();
         Self {
             id: cluster.id.to_string(),

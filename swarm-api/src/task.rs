@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use swarm_core::{
     id::NetworkId,
-    model::{self, Labels, TaskState},
+    model::{self, Labels},
 };
 
 use crate::{
     endpoint::PortConfig,
     json::{is_default, rfc3339},
-    network::SwarmNetwork,
     service::Version,
+    swarm_network::SwarmNetwork,
     task_spec::TaskSpec,
 };
 
@@ -134,7 +134,7 @@ impl Task {
             slot: task.slot,
             node_id: task.node.to_string(),
             status: TaskStatus::from_core(&task.status),
-            desired_state: String::from(state_name(task.desired_state)),
+            desired_state: String::from(task.desired_state.name()),
             networks_attachments: task.attachments.iter().map(attachment).collect(),
             volumes: None,
         }
@@ -145,7 +145,7 @@ impl TaskStatus {
     fn from_core(status: &model::TaskStatus) -> Self {
         Self {
             timestamp: rfc3339(status.timestamp),
-            state: String::from(state_name(status.state)),
+            state: String::from(status.state.name()),
             message: status.message.clone(),
             err: status.err.clone(),
             container_status: status.container.as_ref().map(|container| ContainerStatus {
@@ -161,58 +161,5 @@ impl TaskStatus {
                     .collect(),
             },
         }
-    }
-}
-
-/// A state's name.
-pub fn state_name(state: TaskState) -> &'static str {
-    match state {
-        TaskState::New => "new",
-        TaskState::Pending => "pending",
-        TaskState::Assigned => "assigned",
-        TaskState::Accepted => "accepted",
-        TaskState::Preparing => "preparing",
-        TaskState::Ready => "ready",
-        TaskState::Starting => "starting",
-        TaskState::Running => "running",
-        TaskState::Complete => "complete",
-        TaskState::Shutdown => "shutdown",
-        TaskState::Failed => "failed",
-        TaskState::Rejected => "rejected",
-        TaskState::Remove => "remove",
-        TaskState::Orphaned => "orphaned",
-    }
-}
-
-/// Every state, in order.
-const STATES: [TaskState; 14] = [
-    TaskState::New,
-    TaskState::Pending,
-    TaskState::Assigned,
-    TaskState::Accepted,
-    TaskState::Preparing,
-    TaskState::Ready,
-    TaskState::Starting,
-    TaskState::Running,
-    TaskState::Complete,
-    TaskState::Shutdown,
-    TaskState::Failed,
-    TaskState::Rejected,
-    TaskState::Remove,
-    TaskState::Orphaned,
-];
-
-/// The state of that name.
-pub fn state_from_name(name: &str) -> Option<TaskState> {
-    STATES.into_iter().find(|state| state_name(*state) == name)
-}
-
-/// A task's full name: `service.slot.task`, or `service.node.task` for a global service.
-pub fn task_name(task: &model::Task) -> String {
-    let service = &task.service_annotations.name;
-    if task.slot == 0 {
-        format!("{service}.{}.{}", task.node, task.id)
-    } else {
-        format!("{service}.{}.{}", task.slot, task.id)
     }
 }

@@ -1,9 +1,14 @@
 //! Our types against what a real engine sent and received: nothing is lost, nothing is added.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests: a failure is a report"
+)]
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use swarm_api::{
-    container::ContainerSummary,
+    container_view::ContainerSummary,
     network::{NetworkCreate, NetworkResource},
     node::Node,
     service::Service,

@@ -6,7 +6,8 @@ use axum::{
 };
 use swarm_api::{
     Refusal,
-    container::{self, Container, ContainerSummary},
+    container::{self, Container},
+    container_view::{self, ContainerSummary},
     filters::{self, Filters},
     logs::{LogOptions, flag},
 };
@@ -49,7 +50,7 @@ async fn find(api: &Api, reference: &str) -> Result<Container, ApiError> {
 }
 
 pub(crate) async fn inspect(State(api): State<Api>, Path(id): Path<String>) -> Answer {
-    ok(&container::inspect(&find(&api, &id).await?))
+    ok(&container_view::inspect(&find(&api, &id).await?))
 }
 
 pub(crate) async fn logs(State(api): State<Api>, Path(id): Path<String>, query: Query) -> Answer {

@@ -27,9 +27,18 @@ pub(crate) async fn list(State(api): State<Api>, query: Query) -> Answer {
     let scope = scope(wanted_services.as_ref(), wanted_nodes.as_ref());
     let filters = TaskFilters::new(filters, wanted_services, wanted_nodes)?;
     let tasks = api.control.tasks(scope).await?;
-    let all = api.control.services().await?;
+    // Clients that wait for an update poll this list; it costs what the answer needs.
+    let all = if filters.needs_services() {
+        api.control.services().await?
+    } else {
+        Vec::new()
+    };
     let by_id: BTreeMap<_, _> = all.iter().map(|service| (&service.id, service)).collect();
-    let networks = networks_by_id(&api).await?;
+    let networks = if tasks.iter().all(|task| task.attachments.is_empty()) {
+        BTreeMap::new()
+    } else {
+        networks_by_id(&api).await?
+    };
     let listed: Vec<Task> = tasks
         .iter()
         .filter(|task| filters.matches(task, by_id.get(&task.service).copied()))

@@ -83,7 +83,7 @@ fn mask(text: &str) -> String {
         let has_digit = word.chars().any(|c| c.is_ascii_digit());
         match word.len() {
             12 | 25 | 64 if has_digit && word != MANAGER => {
-                masked.push_str(&format!("<{}>", word.len()));
+                masked.extend(["<", &word.len().to_string(), ">"]);
             }
             _ => masked.push_str(&word),
         }

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard},
-    time::Duration,
 };
 
 use swarm_api::{
@@ -302,7 +301,7 @@ impl State {
     /// Containers of the tasks on this node.
     pub(crate) fn containers(&self) -> Vec<Container> {
         let of_task = |task: &Task| {
-            let started_at = Timestamp(now().0 - Duration::from_secs(11).as_nanos() as u64);
+            let started_at = Timestamp(now().0 - 11_000_000_000);
             Container {
                 id: task.status.container.as_ref().unwrap().container_id.clone(),
                 name: format!(
