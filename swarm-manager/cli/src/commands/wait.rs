@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::app::App;
 use crate::client::filters;
 use crate::command::PROGRAM;
@@ -15,9 +17,14 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) async fn for_service(app: &mut App, service: &str, quiet: bool) -> Outcome {
     let mut reducer = Reducer::new(service);
     let mut screen = Screen::new(app.terminal.screen);
+    // One listener for the whole wait: an interrupt that comes during a request is kept for it.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         let mut lines = Vec::new();
-        let polled = poll(app, service, &mut reducer, &mut lines).await;
+        let polled = tokio::select! {
+            polled = poll(app, service, &mut reducer, &mut lines) => polled,
+            _ = interrupt.recv() => return interrupted(app, service, &reducer, quiet),
+        };
         if !quiet {
             draw(app, &mut screen, &lines)?;
         }
@@ -26,7 +33,7 @@ pub(super) async fn for_service(app: &mut App, service: &str, quiet: bool) -> Ou
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            _ = tokio::signal::ctrl_c() => return interrupted(app, service, &reducer, quiet),
+            _ = interrupt.recv() => return interrupted(app, service, &reducer, quiet),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `network create`.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
@@ -137,32 +136,23 @@ fn ipam(matches: &Matches) -> Result<Value, String> {
     if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
         return Err("every ip-range or gateway must have a corresponding subnet".to_owned());
     }
-    let mut pools: BTreeMap<usize, Pool<'_>> = BTreeMap::new();
-    for (at, subnet) in subnets.iter().enumerate() {
-        for other in &subnets[..at] {
-            if contains(subnet, other)? || contains(other, subnet)? {
-                return Err("multiple overlapping subnet configuration is not supported".to_owned());
-            }
-        }
-        pools.insert(at, Pool::default());
-    }
-    for range in &ranges {
+    check_overlap(&subnets)?;
+    let mut pools: Vec<Pool<'_>> = subnets.iter().map(|_| Pool::default()).collect();
+    for range in ranges {
         if parse_cidr(range).is_none() {
             return Err(format!("invalid CIDR address: {range}"));
         }
-        let pool = pool_of(&subnets, &mut pools, range)?;
-        let (at, pool) = pool.ok_or_else(|| format!("no matching subnet for range {range}"))?;
-        if let Some(first) = pool.range.replace(range) {
+        let at = subnet_of(&subnets, "range", range)?;
+        if let Some(first) = pools[at].range.replace(range) {
             return Err(format!(
                 "cannot configure multiple ranges ({range}, {first}) on the same subnet ({})",
                 subnets[at]
             ));
         }
     }
-    for gateway in &gateways {
-        let pool = pool_of(&subnets, &mut pools, gateway)?;
-        let (at, pool) = pool.ok_or_else(|| format!("no matching subnet for gateway {gateway}"))?;
-        if let Some(first) = pool.gateway.replace(gateway) {
+    for gateway in gateways {
+        let at = subnet_of(&subnets, "gateway", gateway)?;
+        if let Some(first) = pools[at].gateway.replace(gateway) {
             return Err(format!(
                 "cannot configure multiple gateways ({gateway}, {first}) for the same subnet ({})",
                 subnets[at]
@@ -170,21 +160,34 @@ fn ipam(matches: &Matches) -> Result<Value, String> {
         }
     }
     for (name, address) in from_pairs(matches.list("aux-address")) {
-        let shown = address.as_str().unwrap_or_default().to_owned();
-        let pool = pool_of(&subnets, &mut pools, &shown)?;
-        let (_, pool) =
-            pool.ok_or_else(|| format!("no matching subnet for aux-address {shown}"))?;
-        pool.auxiliary.insert(name, address);
+        let at = subnet_of(
+            &subnets,
+            "aux-address",
+            address.as_str().unwrap_or_default(),
+        )?;
+        pools[at].auxiliary.insert(name, address);
     }
-    let config: Vec<Value> = pools
-        .into_iter()
-        .map(|(at, pool)| pool_json(subnets[at], pool))
+    let config: Vec<Value> = subnets
+        .iter()
+        .zip(pools)
+        .map(|(s, pool)| pool_json(s, pool))
         .collect();
     Ok(json!({
         "Driver": matches.text("ipam-driver"),
         "Options": from_pairs(matches.list("ipam-opt")),
         "Config": config,
     }))
+}
+
+fn check_overlap(subnets: &[&str]) -> Result<(), String> {
+    for (at, subnet) in subnets.iter().enumerate() {
+        for other in &subnets[..at] {
+            if contains(subnet, other)? || contains(other, subnet)? {
+                return Err("multiple overlapping subnet configuration is not supported".to_owned());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn pool_json(subnet: &str, pool: Pool<'_>) -> Value {
@@ -200,18 +203,14 @@ fn pool_json(subnet: &str, pool: Pool<'_>) -> Value {
     Value::Object(map)
 }
 
-/// The pool whose subnet holds an address or range.
-fn pool_of<'p, 'a>(
-    subnets: &[&str],
-    pools: &'p mut BTreeMap<usize, Pool<'a>>,
-    data: &str,
-) -> Result<Option<(usize, &'p mut Pool<'a>)>, String> {
+/// The place of the subnet that holds an address or range.
+fn subnet_of(subnets: &[&str], what: &str, data: &str) -> Result<usize, String> {
     for (at, subnet) in subnets.iter().enumerate() {
         if contains(subnet, data)? {
-            return Ok(pools.get_mut(&at).map(|pool| (at, pool)));
+            return Ok(at);
         }
     }
-    Ok(None)
+    Err(format!("no matching subnet for {what} {data}"))
 }
 
 /// Whether `subnet` holds the address, or the address of the range, `data`.

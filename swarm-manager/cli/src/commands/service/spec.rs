@@ -13,6 +13,27 @@ pub(super) fn build(
     networks: Vec<Value>,
     env_files: Vec<String>,
 ) -> Result<Value, CliError> {
+    let mut task = Map::new();
+    task.insert("ContainerSpec".to_owned(), container(matches, env_files)?);
+    task.insert("Resources".to_owned(), resources(matches));
+    if let Some(policy) = restart_policy(matches) {
+        task.insert("RestartPolicy".to_owned(), policy);
+    }
+    let mut placement = Map::new();
+    put(&mut placement, "Constraints", matches.list("constraint"));
+    task.insert("Placement".to_owned(), Value::Object(placement));
+    put(&mut task, "Networks", networks);
+    task.insert("ForceUpdate".to_owned(), 0.into());
+    Ok(json!({
+        "Name": matches.text("name"),
+        "Labels": from_pairs(matches.list("label")),
+        "TaskTemplate": task,
+        "Mode": mode(matches)?,
+        "EndpointSpec": endpoint(matches),
+    }))
+}
+
+fn container(matches: &Matches, env_files: Vec<String>) -> Result<Value, CliError> {
     let (image, args) = matches
         .args
         .split_first()
@@ -40,24 +61,7 @@ pub(super) fn build(
         container.insert("StopGracePeriod".to_owned(), grace.into());
     }
     container.insert("DNSConfig".to_owned(), json!({}));
-    let mut task = Map::new();
-    task.insert("ContainerSpec".to_owned(), Value::Object(container));
-    task.insert("Resources".to_owned(), resources(matches));
-    if let Some(policy) = restart_policy(matches) {
-        task.insert("RestartPolicy".to_owned(), policy);
-    }
-    let mut placement = Map::new();
-    put(&mut placement, "Constraints", matches.list("constraint"));
-    task.insert("Placement".to_owned(), Value::Object(placement));
-    put(&mut task, "Networks", networks);
-    task.insert("ForceUpdate".to_owned(), 0.into());
-    Ok(json!({
-        "Name": matches.text("name"),
-        "Labels": from_pairs(matches.list("label")),
-        "TaskTemplate": task,
-        "Mode": mode(matches)?,
-        "EndpointSpec": endpoint(matches),
-    }))
+    Ok(Value::Object(container))
 }
 
 /// A flag's shell words.
