@@ -22,6 +22,9 @@ pub(crate) enum DataPlaneError {
     /// The kernel refused.
     #[error("{0}")]
     Kernel(String),
+    /// There is no plan to compare with.
+    #[error("no assignments have arrived yet")]
+    NothingAssigned,
     /// The thread is gone.
     #[error("the data plane was taken down")]
     Down,
@@ -52,7 +55,7 @@ impl DataPlane {
             datapath,
             facts,
             interfaces: BTreeMap::new(),
-            assignments: Assignments::new(),
+            assignments: None,
         };
         thread::Builder::new()
             .name(String::from("data-plane"))
@@ -107,7 +110,8 @@ struct Plane {
     datapath: DataPath,
     facts: LocalFacts,
     interfaces: BTreeMap<Owner, Vec<LocalInterface>>,
-    assignments: Assignments,
+    /// `None` until they were first given: nothing is planned before, or what an earlier agent programmed would go away.
+    assignments: Option<Assignments>,
 }
 
 impl Plane {
@@ -128,14 +132,12 @@ impl Plane {
                         waiting.push(reply);
                     }
                     Request::Assign(assignments, reply) => {
-                        self.assignments = *assignments;
+                        self.assignments = Some(*assignments);
                         waiting.push(reply);
                     }
                     Request::Verify(reply) => {
-                        let desired = self.desired();
-                        let checked = self.datapath.verify(&desired, true);
-                        let report = checked.map(|report| format!("{report}\n"));
-                        answer(reply, report.map_err(|error| kernel(&error)));
+                        let report = self.verify();
+                        answer(reply, report);
                     }
                     Request::Destroy(reply) => {
                         answer(
@@ -153,12 +155,11 @@ impl Plane {
     }
 
     fn apply(&mut self, waiting: Vec<Reply>) {
-        let desired = self.desired();
-        let applied = self
-            .datapath
-            .apply(&desired)
-            .map(drop)
-            .map_err(|error| kernel(&error));
+        let applied = match self.desired() {
+            Some(desired) => self.datapath.apply(&desired).map(|_report| ()),
+            None => Ok(()),
+        };
+        let applied = applied.map_err(|error| kernel(&error));
         if let Err(problem) = &applied {
             error!(error = %problem, "data path not programmed");
         }
@@ -167,9 +168,18 @@ impl Plane {
         }
     }
 
-    fn desired(&mut self) -> DesiredMaps {
+    fn verify(&mut self) -> Result<String, DataPlaneError> {
+        let desired = self.desired().ok_or(DataPlaneError::NothingAssigned)?;
+        let report = self
+            .datapath
+            .verify(&desired, true)
+            .map_err(|error| kernel(&error))?;
+        Ok(format!("{report}\n"))
+    }
+
+    fn desired(&mut self) -> Option<DesiredMaps> {
         self.facts.interfaces = self.interfaces.values().flatten().cloned().collect();
-        plan(&self.assignments, &self.facts)
+        Some(plan(self.assignments.as_ref()?, &self.facts))
     }
 
     fn attach(

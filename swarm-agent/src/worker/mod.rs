@@ -113,10 +113,27 @@ impl Worker {
             host_pair: None,
             clearing: None,
         };
-        worker.adopt_containers().await;
-        worker.follow().await;
+        worker.adopt().await;
         tokio::spawn(worker.run(inbox, outcomes));
         Ok(commands)
+    }
+
+    /// Takes over what runs. Every interface is known to the data path before its first plan, so that no entry goes away and
+    /// comes back under packets that are on their way.
+    async fn adopt(&mut self) {
+        self.adopt_containers().await;
+        let tasks: Vec<Task> = self.tasks().cloned().collect();
+        let mut runners: Vec<Runner> = tasks
+            .into_iter()
+            .filter_map(|task| self.runner(task))
+            .collect();
+        for runner in &mut runners {
+            runner.adopt().await;
+        }
+        self.follow().await;
+        for runner in runners {
+            tokio::spawn(runner.run());
+        }
     }
 
     async fn run(
@@ -196,6 +213,9 @@ impl Worker {
 
     /// Brings data path, names and runners in step with the assignments. Whether the kernel's maps are programmed.
     async fn follow(&mut self) -> bool {
+        if let Err(problem) = self.follow_host_pair().await {
+            error!(error = %problem, "this host's own way into the mesh is not set up");
+        }
         let programmed = match self.host.plane.assign(self.assignments.clone()).await {
             Ok(()) => true,
             Err(problem) => {
@@ -203,9 +223,6 @@ impl Worker {
                 false
             }
         };
-        if let Err(problem) = self.follow_host_pair().await {
-            error!(error = %problem, "this host's own way into the mesh is not set up");
-        }
         let tasks: Vec<Task> = self.tasks().cloned().collect();
         for task in tasks {
             self.order(task);
@@ -282,6 +299,13 @@ impl Worker {
             });
             return;
         }
+        if let Some(runner) = self.runner(task) {
+            tokio::spawn(runner.run());
+        }
+    }
+
+    /// A runner for a task that has none yet; `None` if the node cannot take it on.
+    fn runner(&mut self, task: Task) -> Option<Runner> {
         let local = match self.local.get(&task.id) {
             Some(known) => known.clone(),
             None => match self.take_on(&task) {
@@ -291,7 +315,7 @@ impl Worker {
                         task.id.clone(),
                         rejected(err),
                     )]));
-                    return;
+                    return None;
                 }
             },
         };
@@ -304,7 +328,7 @@ impl Worker {
                 names: Arc::clone(&names),
             },
         );
-        let runner = Runner {
+        Some(Runner {
             networks: self.networks(&task),
             task,
             local,
@@ -313,8 +337,7 @@ impl Worker {
             reports: self.reports.clone(),
             host: Arc::clone(&self.host),
             resolver: None,
-        };
-        tokio::spawn(runner.run());
+        })
     }
 
     /// Gives a new task its container's identifier and, if it is on no overlay, an address.

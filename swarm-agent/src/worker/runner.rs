@@ -11,7 +11,7 @@ use std::{
 use swarm_agent_executor::{ContainerId, Error as ExecutorError, Exit};
 use swarm_agent_net::{
     AppliedSandbox, NetError,
-    dns::{self, Resolver, SharedNames, Upstreams},
+    dns::{self, Resolver, SharedNames},
 };
 use swarm_core::{
     datapath::{LocalInterface, Owner},
@@ -71,13 +71,19 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
+    /// Takes the network of a task that an earlier agent started into the data path.
+    pub(crate) async fn adopt(&mut self) {
+        let state = self.local.status.state;
+        if state >= TaskState::Ready
+            && !state.is_terminal()
+            && let Err(error) = self.connect().await
+        {
+            warn!(task = %self.task.id, %error, "adopted task has no network");
+        }
+    }
+
     /// Runs until the task is to be forgotten or the worker is gone.
     pub(crate) async fn run(mut self) {
-        if self.local.status.state >= TaskState::Ready && !self.local.status.state.is_terminal() {
-            if let Err(error) = self.connect().await {
-                warn!(task = %self.task.id, %error, "adopted task has no network");
-            }
-        }
         loop {
             let desired = *self.orders.borrow_and_update();
             let state = self.local.status.state;
