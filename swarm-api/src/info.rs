@@ -8,6 +8,7 @@ use swarm_core::{id::NodeId, model::Labels, time::Timestamp};
 
 use crate::{
     container::Container,
+    image::Image,
     json::rfc3339,
     swarm::ClusterInfo,
     version::{CURRENT, MINIMUM},
@@ -197,26 +198,50 @@ impl SwarmInfo {
 }
 
 /// Docker's warnings about a cluster's size, shown by `docker info`.
-pub fn warnings(swarm: &SwarmInfo) -> Option<Vec<String>> {
-    (swarm.managers == 2).then(|| {
-        vec![String::from(
-            "WARNING: Running Swarm in a two-manager configuration. This configuration provides\n         no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.",
-        )]
-    })
+pub fn warnings(swarm: &SwarmInfo) -> Vec<String> {
+    if swarm.managers != 2 {
+        return Vec::new();
+    }
+    vec![String::from(
+        "WARNING: Running Swarm in a two-manager configuration. This configuration provides\n         no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.",
+    )]
+}
+
+/// How much this node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Containers that run.
+    pub running: usize,
+    /// Containers that do not.
+    pub stopped: usize,
+    /// Images.
+    pub images: usize,
+}
+
+impl Counts {
+    /// Counts them.
+    pub fn new(containers: &[Container], images: &[Image]) -> Self {
+        let running = containers
+            .iter()
+            .filter(|container| container.is_running())
+            .count();
+        Self {
+            running,
+            stopped: containers.len() - running,
+            images: images.len(),
+        }
+    }
 }
 
 /// The body of `/info`.
 pub fn info(
     facts: &HostFacts,
     swarm: &SwarmInfo,
-    containers: &[Container],
-    images: usize,
+    counts: Counts,
+    warnings: &[String],
     now: Timestamp,
 ) -> Value {
-    let running = containers
-        .iter()
-        .filter(|container| container.is_running())
-        .count();
+    let warnings = Some(warnings).filter(|warnings| !warnings.is_empty());
     let labels: Vec<String> = facts
         .labels
         .iter()
@@ -224,11 +249,11 @@ pub fn info(
         .collect();
     json!({
         "ID": facts.id,
-        "Containers": containers.len(),
-        "ContainersRunning": running,
+        "Containers": counts.running + counts.stopped,
+        "ContainersRunning": counts.running,
         "ContainersPaused": 0,
-        "ContainersStopped": containers.len() - running,
-        "Images": images,
+        "ContainersStopped": counts.stopped,
+        "Images": counts.images,
         "Driver": facts.storage_driver,
         "DriverStatus": null,
         "Plugins": {"Volume": ["local"], "Network": ["overlay"], "Authorization": null, "Log": ["json-file"]},
@@ -278,7 +303,7 @@ pub fn info(
         "InitCommit": {"ID": ""},
         "SecurityOptions": [],
         "Containerd": {"Address": facts.containerd_address, "Namespaces": {"Containers": facts.containerd_namespace, "Plugins": ""}},
-        "Warnings": warnings(swarm),
+        "Warnings": warnings,
     })
 }
 

@@ -13,7 +13,7 @@ use swarm_api::{
 use swarm_core::control::ControlError;
 
 use crate::{
-    Api,
+    Api, HostError,
     error::ApiError,
     gate,
     request::{Answer, now, ok},
@@ -55,9 +55,21 @@ pub(crate) async fn info(State(api): State<Api>) -> Answer {
         ),
     };
     let swarm = SwarmInfo::new(&membership, cluster);
-    let containers = api.host.containers().await?;
-    let images = api.host.images().await?.len();
-    ok(&info::info(&facts, &swarm, &containers, images, now()))
+    // Clients ask for this before they list nodes or join, so a container engine that is down must not stop it.
+    let mut warnings = info::warnings(&swarm);
+    let mut warn = |what: &str, error: HostError| {
+        warnings.push(format!("WARNING: {what} cannot be counted: {error}"));
+    };
+    let containers = api.host.containers().await.unwrap_or_else(|error| {
+        warn("containers", error);
+        Vec::new()
+    });
+    let images = api.host.images().await.unwrap_or_else(|error| {
+        warn("images", error);
+        Vec::new()
+    });
+    let counts = info::Counts::new(&containers, &images);
+    ok(&info::info(&facts, &swarm, counts, &warnings, now()))
 }
 
 async fn cluster_facts(api: &Api) -> Result<ClusterFacts, ControlError> {

@@ -341,6 +341,19 @@ async fn info_and_version() {
     assert_eq!(info["Swarm"]["Managers"], 1);
     assert_eq!(info["Swarm"]["Cluster"]["ID"], "29bduu0g0mbf6xtrwr1kqvpla");
     assert_eq!(info["ContainersRunning"], 2);
+    assert_eq!(info["Warnings"], Value::Null);
+    engine.world.lock().containers_fail = true;
+    let info = engine.get("/info").await.json();
+    assert_eq!(
+        info["Warnings"],
+        json!([
+            "WARNING: containers cannot be counted: cannot list containers: connection refused"
+        ])
+    );
+    assert_eq!(
+        engine.get("/containers/json").await.refusal(),
+        refused(500, "cannot list containers: connection refused")
+    );
     let version = engine.get("/version").await.json();
     assert_eq!(
         (&version["ApiVersion"], &version["MinAPIVersion"]),

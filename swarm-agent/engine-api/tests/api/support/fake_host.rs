@@ -86,7 +86,14 @@ impl Host for FakeHost {
     }
 
     async fn containers(&self) -> Result<Vec<Container>> {
-        Ok(self.0.lock().containers())
+        let state = self.0.lock();
+        if state.containers_fail {
+            return Err(HostError::Failed {
+                what: "cannot list containers".to_owned(),
+                reason: "connection refused".to_owned(),
+            });
+        }
+        Ok(state.containers())
     }
 
     async fn container_logs(&self, id: &str, options: LogOptions) -> Result<LogStream> {

@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) log: Vec<LogLine>,
     /// What the host was asked to do, for assertions.
     pub(crate) asked: Vec<String>,
+    /// The container engine does not answer.
+    pub(crate) containers_fail: bool,
     made: u64,
 }
 
