@@ -163,48 +163,55 @@ impl Engine {
     }
 
     pub(crate) async fn wait(&self, id: &ContainerId) -> Result<Exit, Error> {
-        self.record(id).await?;
-        let folder = self.folders.folder(id);
         let mut attempts = CLEANUP_ATTEMPTS;
         loop {
-            if let History {
-                exit: Some(exit),
-                closed: true,
-                ..
-            } = folder.history()?
-            {
-                return Ok(exit);
-            }
-            let wait = WaitRequest {
-                container_id: id.to_string(),
-                exec_id: String::new(),
-            };
-            let waited = self.api.tasks().wait(self.api.request(wait)).await;
-            match unless_missing(waited).map_err(self.api.failed("wait for task")) {
-                Ok(Some(response)) => {
-                    let response = response.into_inner();
-                    let at = timestamp(response.exited_at);
-                    return self.settle(id, response.exit_status, at).await;
-                }
-                Ok(None) => match ended_elsewhere(id, &folder.history()?) {
-                    // Its shim died: containerd says how it ended after having killed it.
-                    Err(Error::ExitUnknown { .. }) if attempts > 0 => {}
-                    Err(error @ Error::ExitUnknown { .. }) => {
-                        self.close(id).await?;
-                        return Err(error);
-                    }
-                    known => return known,
-                },
+            match self.wait_for_task(id).await {
                 // containerd is being restarted; the container is not.
                 Err(Error::Unreachable { .. }) => {
                     attempts = CLEANUP_ATTEMPTS;
                     tokio::time::sleep(RECONNECT_DELAY).await;
                 }
-                Err(error) if is_dead_shim(&error) && attempts > 0 => {}
-                Err(error) => return Err(error),
+                // Its shim died: containerd will say how it ended after having killed it.
+                Err(error)
+                    if is_dead_shim(&error)
+                        && attempts > 0
+                        && !self.folders.folder(id).history()?.closed =>
+                {
+                    attempts -= 1;
+                    tokio::time::sleep(CLEANUP_DELAY).await;
+                }
+                Err(error @ Error::ExitUnknown { .. }) => {
+                    self.close(id).await?;
+                    return Err(error);
+                }
+                known => return known,
             }
-            attempts = attempts.saturating_sub(1);
-            tokio::time::sleep(CLEANUP_DELAY).await;
+        }
+    }
+
+    async fn wait_for_task(&self, id: &ContainerId) -> Result<Exit, Error> {
+        self.record(id).await?;
+        let folder = self.folders.folder(id);
+        if let History {
+            exit: Some(exit),
+            closed: true,
+            ..
+        } = folder.history()?
+        {
+            return Ok(exit);
+        }
+        let wait = WaitRequest {
+            container_id: id.to_string(),
+            exec_id: String::new(),
+        };
+        let waited = unless_missing(self.api.tasks().wait(self.api.request(wait)).await);
+        match waited.map_err(self.api.failed("wait for task"))? {
+            Some(response) => {
+                let response = response.into_inner();
+                self.settle(id, response.exit_status, timestamp(response.exited_at))
+                    .await
+            }
+            None => ended_elsewhere(id, &folder.history()?),
         }
     }
 
@@ -331,9 +338,12 @@ impl Engine {
     }
 }
 
-/// The connection between containerd and a shim that is gone.
+/// The connection between containerd and a shim that is gone, or what is left when it has been cleared
+/// up but the exit is not recorded yet.
 fn is_dead_shim(error: &Error) -> bool {
-    matches!(error, Error::Containerd { message, .. } if message.contains("ttrpc: closed"))
+    let closed = |message: &String| message.contains("ttrpc: closed");
+    matches!(error, Error::Containerd { message, .. } if closed(message))
+        || matches!(error, Error::ExitUnknown { .. })
 }
 
 /// No task: not started, or its end was recorded by somebody else, or nobody knows.

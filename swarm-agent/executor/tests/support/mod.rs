@@ -24,7 +24,6 @@ use swarm_agent_executor::{
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-pub(crate) const NAMESPACE: &str = "swx-test";
 
 /// What an image of the test does when it is run.
 pub(crate) const EXIT_7: &str = "echo out; echo err >&2; exit 7";
@@ -137,14 +136,19 @@ impl World {
         let root = self.directory.path();
         ContainerdConfig {
             log_shim: env!("CARGO_BIN_EXE_swarm-log-shim").into(),
-            cgroup_parent: format!("/{}", root.file_name().unwrap().to_str().unwrap()),
             ..ContainerdConfig::new(
                 self.socket(),
-                NAMESPACE,
+                self.name(),
                 root.join("agent"),
                 root.join("run"),
             )
         }
+    }
+
+    /// Unique on this machine: runc keeps the containers of one namespace in one place, whichever
+    /// containerd they belong to.
+    fn name(&self) -> &str {
+        self.directory.path().file_name().unwrap().to_str().unwrap()
     }
 
     pub(crate) async fn connect(&self) -> ContainerdExecutor {
@@ -199,38 +203,46 @@ impl World {
     }
 }
 
+/// Containers outlive containerd: each is removed before it goes. Nothing here may panic, the test may
+/// have.
 impl Drop for World {
     fn drop(&mut self) {
+        if self.containerd.is_none() {
+            self.start_containerd();
+        }
         let config = self.config();
-        let running = self.containerd.is_some();
-        // Containers outlive containerd: each is removed before it goes.
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let executor = ContainerdExecutor::connect(config).await.unwrap();
-                for container in executor.list().await.unwrap() {
-                    executor.delete(&container.id, true).await.unwrap();
-                }
-            });
+                .build()?;
+            runtime
+                .block_on(remove_all(config))
+                .map_err(std::io::Error::other)
         });
-        if running && cleaned.join().is_err() {
-            tracing::error!("containers of a failed test are left");
+        if !matches!(cleaned.join(), Ok(Ok(()))) {
+            tracing::error!(directory = %self.directory.path().display(), "containers are left");
         }
         self.containerd = None;
-        for controller in [
-            "memory", "cpu", "cpuacct", "pids", "devices", "freezer", "blkio", "cpuset", "systemd",
-            "unified",
-        ] {
-            let name = self.directory.path().file_name().unwrap();
-            let cgroup = Path::new("/sys/fs/cgroup").join(controller).join(name);
-            if cgroup.exists() {
-                std::fs::remove_dir(cgroup).unwrap();
+        for controller in CONTROLLERS {
+            let cgroup = format!("/sys/fs/cgroup/{controller}/{}", self.name());
+            if let Err(error) = std::fs::remove_dir(&cgroup) {
+                tracing::debug!(cgroup, %error, "not removed");
             }
         }
     }
+}
+
+const CONTROLLERS: [&str; 12] = [
+    "memory", "cpu", "cpuacct", "pids", "devices", "freezer", "blkio", "cpuset", "systemd",
+    "unified", "hugetlb", "net_cls",
+];
+
+async fn remove_all(config: ContainerdConfig) -> Result<(), swarm_agent_executor::Error> {
+    let executor = ContainerdExecutor::connect(config).await?;
+    for container in executor.list().await? {
+        executor.delete(&container.id, true).await?;
+    }
+    Ok(())
 }
 
 fn start_registry(directory: &Path) -> (Daemon, String) {
