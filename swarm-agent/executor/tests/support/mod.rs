@@ -223,10 +223,11 @@ impl Drop for World {
             tracing::error!(directory = %self.directory.path().display(), "containers are left");
         }
         self.containerd = None;
-        for controller in CONTROLLERS {
-            let cgroup = format!("/sys/fs/cgroup/{controller}/{}", self.name());
-            if let Err(error) = std::fs::remove_dir(&cgroup) {
-                tracing::debug!(cgroup, %error, "not removed");
+        let cgroups = CONTROLLERS.map(|name| format!("/sys/fs/cgroup/{name}/{}", self.name()));
+        let runc = format!("/run/containerd/runc/{}", self.name());
+        for folder in cgroups.into_iter().chain([runc]) {
+            if let Err(error) = std::fs::remove_dir(&folder) {
+                tracing::debug!(folder, %error, "not removed");
             }
         }
     }
