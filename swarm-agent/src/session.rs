@@ -16,8 +16,9 @@ use tracing::{info, warn};
 
 use crate::{state::KnownManager, worker};
 
-/// First and longest pause between attempts (SwarmKit's).
-const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(8));
+/// First and longest pause between attempts. SwarmKit waits up to 8 s; a manager that restarts is back in less than one, and until
+/// its agents are too every node counts as unknown.
+const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]

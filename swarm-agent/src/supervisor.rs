@@ -10,7 +10,6 @@ use std::{
 };
 
 use nix::{
-    errno::Errno,
     sys::{
         signal::{Signal, kill},
         wait::{WaitPidFlag, waitpid},
@@ -28,7 +27,7 @@ use crate::{
 /// First and longest pause before a dead manager is started again.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How often an adopted manager, which is not our child, is looked at.
-const LIVENESS_PERIOD: Duration = Duration::from_millis(200);
+const LIVENESS_PERIOD: Duration = Duration::from_millis(50);
 /// How long a manager may take to end after SIGTERM (it hands leadership over first).
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -266,12 +265,15 @@ async fn ended(pid: Pid) {
     loop {
         ticks.tick().await;
         let child = waitpid(pid, Some(WaitPidFlag::WNOHANG));
-        if matches!(child, Ok(status) if status.pid().is_some())
-            || kill(pid, None) == Err(Errno::ESRCH)
-        {
+        if matches!(child, Ok(status) if status.pid().is_some()) || !lives(pid) {
             return;
         }
     }
+}
+
+/// Whether the process runs. One that ended and that its parent, init, has not collected yet has no command line.
+fn lives(pid: Pid) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|command| !command.is_empty())
 }
 
 async fn stop(pid: Pid) {

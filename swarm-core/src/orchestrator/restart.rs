@@ -161,7 +161,8 @@ fn release(context: Context<'_>, slot: &Slot<'_>, task: &Task, plan: &mut Plan) 
     let stopping = |other: &&Task| {
         other.id != task.id
             && !other.status.state.is_terminal()
-            && (!other.is_wanted() || plan.stopping.contains(&other.id))
+            // A draining task is about to be told to stop: the wish is written once the nodes have acknowledged.
+            && (!other.is_wanted() || other.draining || plan.stopping.contains(&other.id))
             && reachable(context, &other.node)
     };
     let latest = task.start_after.max(task.meta.created_at) + OLD_TASK_TIMEOUT;

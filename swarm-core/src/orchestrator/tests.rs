@@ -622,3 +622,24 @@ fn removing_a_service_takes_its_tasks_with_it() {
     cluster.run();
     assert!(cluster.table(&id).is_empty());
 }
+
+/// The wish to stop a serving task is written late, after draining; its replacement must not take that for "still wanted".
+#[test]
+fn stop_first_waits_for_a_task_that_still_drains() {
+    let mut cluster = Cluster::new(&["n1"]);
+    let network = cluster.create_network("app");
+    let mut spec = service_spec("web", 1);
+    spec.task.networks = [attach(&network)].into();
+    let service = cluster.create(spec).unwrap();
+    cluster.run();
+    cluster
+        .leader
+        .assignments_sent(&id("n1"), 1, cluster.store.index());
+    cluster.leader.programmed(&id("n1"), 1);
+    update_with(&mut cluster, &service, UpdateConfig::default());
+    cluster.settle();
+    assert_eq!(
+        cluster.table(&service),
+        ["1 n1 running/running v1 draining", "1 n1 assigned/ready v2"]
+    );
+}
