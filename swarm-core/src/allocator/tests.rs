@@ -14,7 +14,10 @@ use proptest::prelude::*;
 use crate::{
     control::{self, Code},
     id::{NetworkId, NodeId, ServiceId},
-    model::{Attachment, EndpointMode, EndpointSpec, IpamConfig, Protocol, PublishMode, TaskState},
+    model::{
+        Attachment, EndpointMode, EndpointSpec, IpamConfig, Protocol, PublishMode, ServiceSpec,
+        TaskState,
+    },
     store::Store,
     testing::{Cluster, attach, id, network_spec, port, publish, service_spec},
 };
@@ -225,13 +228,7 @@ fn serve(cluster: &mut Cluster, request: &Request, serial: usize) {
         .collect();
     match request {
         Request::Network => drop(cluster.create_network(&format!("net{serial}"))),
-        Request::RemoveNetwork(at) => {
-            if let Some(id) = networks.get(*at)
-                && let Ok(transaction) = control::remove_network(&cluster.store, id, cluster.now)
-            {
-                cluster.commit(transaction);
-            }
-        }
+        Request::RemoveNetwork(at) => remove_network(cluster, networks.get(*at)),
         Request::Service {
             networks: count,
             replicas,
@@ -243,45 +240,55 @@ fn serve(cluster: &mut Cluster, request: &Request, serial: usize) {
             cluster.create(spec).unwrap();
         }
         Request::Scale(at, replicas) => {
-            if let Some(id) = services.get(*at) {
-                let replicas = *replicas;
-                cluster.update(id, |spec| {
-                    spec.mode = crate::model::ServiceMode::Replicated { replicas };
-                });
-            }
+            let replicas = *replicas;
+            change(cluster, services.get(*at), |spec| {
+                spec.mode = crate::model::ServiceMode::Replicated { replicas };
+            });
         }
-        Request::Redeploy(at, published) => {
-            if let Some(id) = services.get(*at) {
-                cluster.update(id, |spec| {
-                    spec.task.force_update += 1;
-                    spec.endpoint = published.then(|| publish(&[port(0, 80)]));
-                });
-            }
-        }
+        Request::Redeploy(at, published) => change(cluster, services.get(*at), |spec| {
+            spec.task.force_update += 1;
+            spec.endpoint = published.then(|| publish(&[port(0, 80)]));
+        }),
         Request::RemoveService(at) => {
             if let Some(id) = services.get(*at) {
                 let remove = control::remove_service(&cluster.store, id, cluster.now).unwrap();
                 cluster.commit(remove);
             }
         }
-        Request::Fail(at) => {
-            let running = cluster
-                .store
-                .tasks()
-                .filter(|task| task.status.state == TaskState::Running);
-            let victim = running.map(|task| task.id.clone()).nth(*at);
-            if let Some(victim) = victim {
-                cluster.report(&victim, TaskState::Failed, "");
-            }
-        }
-        Request::Node => {
-            let name = format!("m{serial}");
-            let new = crate::testing::new_node(&name, crate::model::Role::Worker);
-            if let Ok(transaction) = control::add_node(&cluster.store, new, cluster.now) {
-                cluster.commit(transaction);
-                cluster.register(&name);
-            }
-        }
+        Request::Fail(at) => fail(cluster, *at),
+        Request::Node => join(cluster, serial),
+    }
+}
+
+fn remove_network(cluster: &mut Cluster, id: Option<&NetworkId>) {
+    if let Some(id) = id
+        && let Ok(transaction) = control::remove_network(&cluster.store, id, cluster.now)
+    {
+        cluster.commit(transaction);
+    }
+}
+
+fn change(cluster: &mut Cluster, id: Option<&ServiceId>, edit: impl FnOnce(&mut ServiceSpec)) {
+    if let Some(id) = id {
+        cluster.update(id, edit);
+    }
+}
+
+fn fail(cluster: &mut Cluster, at: usize) {
+    let tasks = cluster.store.tasks();
+    let running = tasks.filter(|task| task.status.state == TaskState::Running);
+    let victim = running.map(|task| task.id.clone()).nth(at);
+    if let Some(victim) = victim {
+        cluster.report(&victim, TaskState::Failed, "");
+    }
+}
+
+fn join(cluster: &mut Cluster, serial: usize) {
+    let name = format!("m{serial}");
+    let new = crate::testing::new_node(&name, crate::model::Role::Worker);
+    if let Ok(transaction) = control::add_node(&cluster.store, new, cluster.now) {
+        cluster.commit(transaction);
+        cluster.register(&name);
     }
 }
 

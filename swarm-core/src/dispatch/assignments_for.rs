@@ -7,7 +7,7 @@ use core::net::Ipv4Addr;
 use super::{Assignment, Assignments, EndpointInfo, Peer, ServiceInfo, key_of};
 use crate::{
     id::{NetworkId, NodeId},
-    model::{Network, Node, NodeState, Service, Task, TaskState},
+    model::{EndpointMode, Network, Node, NodeState, Service, Task, TaskState},
     store::{ObjectId, Store, Touched},
 };
 
@@ -111,6 +111,18 @@ fn task_endpoint(task: &Task, network: &Network, address: Ipv4Addr) -> EndpointI
     if !hostname.is_empty() {
         names.push(hostname.clone());
     }
+    let serving = task.status.state == TaskState::Running;
+    let draining = task.draining || !task.is_wanted();
+    let mode = task.endpoint.as_ref().map(|endpoint| endpoint.spec.mode);
+    if mode == Some(EndpointMode::DnsRoundRobin) && serving && !draining {
+        // Without a virtual address the aliases of the service stand for its tasks.
+        let mut attachments = task.attachments.iter();
+        let here = attachments.find(|found| found.network == network.id);
+        names.extend(
+            here.into_iter()
+                .flat_map(|found| found.aliases.iter().cloned()),
+        );
+    }
     EndpointInfo {
         network: network.id.clone(),
         address,
@@ -118,8 +130,8 @@ fn task_endpoint(task: &Task, network: &Network, address: Ipv4Addr) -> EndpointI
         task: Some(task.id.clone()),
         service: Some(task.service.clone()),
         names,
-        serving: task.status.state == TaskState::Running,
-        draining: task.draining || !task.is_wanted(),
+        serving,
+        draining,
     }
 }
 
@@ -169,6 +181,16 @@ fn peers(store: &Store, own: &Node) -> Vec<Peer> {
     peers.collect()
 }
 
+/// Nodes with a task on the network.
+fn carriers(store: &Store, network: &NetworkId) -> impl Iterator<Item = NodeId> {
+    let holders = store.address_holders(network);
+    holders.filter_map(|(_address, holder)| match holder {
+        ObjectId::Task(id) => store.task(id).map(|task| task.node.clone()),
+        ObjectId::Node(id) => Some(id.clone()),
+        ObjectId::Cluster(_) | ObjectId::Service(_) | ObjectId::Network(_) => None,
+    })
+}
+
 /// Which nodes' assignment sets a change may touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Affected {
@@ -189,12 +211,17 @@ pub fn affected_nodes<'c>(store: &Store, changes: impl Iterator<Item = &'c Touch
                 return Affected::All;
             }
             ObjectId::Task(id) => {
-                nodes.extend(touched.node.clone());
-                let attached = store
-                    .task(id)
-                    .is_none_or(|task| !task.attachments.is_empty());
-                if attached && touched.node.is_some() {
+                let Some(node) = &touched.node else { continue };
+                nodes.insert(node.clone());
+                let Some(task) = store.task(id) else {
                     return Affected::All;
+                };
+                for attachment in &task.attachments {
+                    let network = store.network(&attachment.network);
+                    if network.is_none_or(|network| network.spec.ingress) {
+                        return Affected::All;
+                    }
+                    nodes.extend(carriers(store, &attachment.network));
                 }
             }
         }

@@ -24,8 +24,8 @@ impl Leader {
         let mut waiting = self.retried(&self.dirty.unallocated);
         waiting.extend(draft.new_tasks());
         for id in waiting {
-            if draft.is_full() {
-                break;
+            if !draft.may_touch(&id) {
+                continue;
             }
             let service = draft.task(&id).map(|task| task.service.clone());
             let problem = service.and_then(|service| problems.get(&service));
@@ -129,9 +129,6 @@ impl Leader {
     }
 
     fn settle_placements(&mut self, draft: &mut Draft<'_>) {
-        if draft.is_full() {
-            return;
-        }
         let mut waiting = self.retried(&self.dirty.unplaced);
         waiting.extend(draft.pending_tasks());
         let waiting: Vec<TaskId> = waiting.into_iter().collect();

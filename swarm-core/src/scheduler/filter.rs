@@ -5,15 +5,13 @@ use alloc::{string::String, vec::Vec};
 use super::{explain::Reason, placements::Placements};
 use crate::{
     constraint::Constraint,
-    id::{ServiceId, TaskId},
+    id::ServiceId,
     model::{Availability, Node, NodeState, Platform, PortConfig, Resources, Task},
 };
 
 /// What a task asks of its node, prepared once for many nodes.
 pub(super) struct Filters {
     service: ServiceId,
-    /// Set for a task that is checked against a node it is accounted on already.
-    task: TaskId,
     constraints: Vec<Constraint>,
     reservations: Resources,
     platforms: Vec<Platform>,
@@ -26,7 +24,6 @@ impl Filters {
         let placement = &task.spec.placement;
         Self {
             service: task.service.clone(),
-            task: task.id.clone(),
             constraints: Constraint::parse_all(&placement.constraints),
             reservations: task.spec.resources.reservations,
             platforms: placement.platforms.clone(),
@@ -83,9 +80,10 @@ impl Filters {
     }
 
     fn ports_free(&self, usage: &super::placements::Usage) -> bool {
-        self.host_ports.iter().all(|port| {
-            let holder = usage.host_ports.get(&(port.protocol, port.published_port));
-            holder.is_none_or(|holder| *holder == self.task)
+        let mut wanted = self.host_ports.iter();
+        wanted.all(|port| {
+            let key = (port.protocol, port.published_port);
+            !usage.host_ports.contains_key(&key)
         })
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn schedule(draft: &mut Draft<'_>, placements: &mut Placements, waiti
         else {
             continue;
         };
-        if !task.is_wanted() {
+        if !task.is_wanted() || !draft.may_touch(id) {
             continue;
         }
         if task.node.is_empty() {
@@ -81,42 +81,39 @@ fn place_group(draft: &mut Draft<'_>, placements: &mut Placements, ids: &[TaskId
         }
     }
     let mut ranking = Ranking::new(&first, &fitting, placements, draft.now());
-    let mut chosen: Vec<(Task, NodeId)> = Vec::new();
-    let mut left: Vec<TaskId> = Vec::new();
     for id in ids {
-        let Some(task) = draft.task(id).cloned() else {
+        let Some(task) = draft.task(id).cloned().filter(|_task| draft.may_touch(id)) else {
             continue;
         };
-        // A node that was ranked may have filled up by the placements before this one.
-        let node = loop {
-            let Some(node) = ranking.best() else {
-                break None;
-            };
-            let verdict = draft
-                .node(&node)
-                .map(|node| filters.check(node, placements));
-            match verdict {
-                Some(Ok(())) => break Some(node),
-                Some(Err(reason)) => refusals.count(reason),
-                None => {}
-            }
-            ranking.remove(&node);
-        };
-        match node {
+        match next_node(draft, placements, &filters, &mut ranking, &mut refusals) {
             Some(node) => {
                 ranking.placed(&node);
-                placements.reserve(&task, &node);
-                chosen.push((task, node));
+                assign(draft, placements, &task, &node);
             }
-            None => left.push(id.clone()),
+            None => explain(draft, id, refusals.text()),
         }
     }
-    for (task, node) in chosen {
-        assign(draft, placements, &task, &node);
-    }
-    let text = refusals.text();
-    for id in left {
-        explain(draft, &id, text.clone());
+}
+
+/// The best node that still takes a task: one that was ranked may have filled up since.
+fn next_node(
+    draft: &Draft<'_>,
+    placements: &Placements,
+    filters: &Filters,
+    ranking: &mut Ranking,
+    refusals: &mut Refusals,
+) -> Option<NodeId> {
+    loop {
+        let node = ranking.best()?;
+        let verdict = draft
+            .node(&node)
+            .map(|node| filters.check(node, placements));
+        match verdict {
+            Some(Ok(())) => return Some(node),
+            Some(Err(reason)) => refusals.count(reason),
+            None => {}
+        }
+        ranking.remove(&node);
     }
 }
 
@@ -137,7 +134,7 @@ fn assign(draft: &mut Draft<'_>, placements: &mut Placements, task: &Task, node:
 
 fn explain(draft: &mut Draft<'_>, id: &TaskId, text: String) {
     let known = draft.task(id).is_some_and(|task| task.status.err == text);
-    if !known {
+    if !known && draft.may_touch(id) {
         draft.edit_task(id, |task| task.status.err = text);
     }
 }

@@ -77,7 +77,9 @@ impl Placements {
     pub(crate) fn account(&mut self, task: &Task) -> bool {
         let held = self.forget(&task.id);
         self.remember_failure(task);
-        let live = !task.node.is_empty() && !task.status.state.is_terminal();
+        // A task that was made for a node is not there before the scheduler has confirmed it.
+        let placed = task.status.state >= TaskState::Assigned;
+        let live = placed && !task.status.state.is_terminal();
         if live {
             self.reserve(task, &task.node);
         }

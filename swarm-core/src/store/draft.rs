@@ -48,6 +48,11 @@ impl<'a> Draft<'a> {
         touched >= MAX_OBJECTS
     }
 
+    /// Whether a task may be changed: there is room, or it is touched already.
+    pub(crate) fn may_touch(&self, id: &TaskId) -> bool {
+        self.over.tasks.contains_key(id) || !self.is_full()
+    }
+
     /// Tasks that the draft changes or adds.
     pub(crate) fn touched_tasks(&self) -> impl Iterator<Item = &Task> {
         self.over.tasks.values()
