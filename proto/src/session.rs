@@ -42,7 +42,7 @@ pub struct Welcome {
     pub node_id: NodeId,
     /// This session.
     pub session_id: String,
-    /// Be heard from at least this often.
+    /// Send a heartbeat this often; five missed ones make the node "down".
     pub heartbeat_period: Duration,
 }
 

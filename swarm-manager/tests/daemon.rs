@@ -1,10 +1,17 @@
 //! The real binary, driven as an agent drives it: over its unix socket and over mutual TLS.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::large_futures,
+    reason = "tests and their helpers"
+)]
+
 mod host;
 
 use std::time::Duration;
 
-use host::{DEADLINE, Host, within};
+use host::{Host, within};
 use swarm_core::{
     control::Code,
     dispatch::{Assignment, Assignments},
@@ -308,7 +315,7 @@ async fn three_managers_survive_the_death_of_their_leader() {
         .hold_until("a task through a follower", |held| task_count(held) == 1)
         .await;
 
-    first.kill().await;
+    let first = first.killed().await;
     let after = within("a write after the failover", async {
         second.control().create_service(&service("after", 1)).await
     })
@@ -321,6 +328,17 @@ async fn three_managers_survive_the_death_of_their_leader() {
         .collect();
     assert_eq!(listed.len(), 2, "{names:?}");
     assert!(listed.iter().any(|service| service.id == after.id));
+
+    // The killed manager comes back with its state and catches up.
+    let first = first.restart().await;
+    let there = within("an answer", async {
+        first.control().service("after").await
+    })
+    .await
+    .unwrap();
+    assert_eq!(there.id, after.id);
+    // A leader that is told to stop hands over: the next write needs no election.
+    first.stop().await;
     second.stop().await;
     third.stop().await;
 }
@@ -417,5 +435,4 @@ async fn what_cannot_work_is_said_and_leaves_nothing_behind() {
     let (code, log) = Host::run_to_end(dir.path()).await;
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("state directory"), "{log}");
-    assert!(DEADLINE > Duration::ZERO);
 }

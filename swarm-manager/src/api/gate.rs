@@ -9,15 +9,18 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use swarm_core::{
     ca::{Method, may_call},
     control::{Code, ControlError},
     id::NodeId,
     model::Role,
 };
-use swarm_proto::tls;
+use swarm_proto::{MAX_MESSAGE_BYTES, tls};
 use tonic::{Status, body::Body, transport::Channel};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt as _};
 
 use super::{
     caller::{Caller, Origin, Who},
@@ -33,6 +36,12 @@ use crate::{
 
 /// How long a call waits for a leader to be elected.
 const LEADER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a manager that turned out not to lead may take to notice it.
+const NEWS_PATIENCE: Duration = Duration::from_secs(1);
+/// Leaders a call is offered to.
+const FORWARD_ATTEMPTS: u32 = 4;
+/// What gRPC puts before a message.
+const FRAME_BYTES: usize = 5;
 
 /// What a path means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,41 +122,163 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let layer = self.layer.clone();
         // The clone may not be ready; the one that was polled is.
         let waiting = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, waiting);
+        let inner = std::mem::replace(&mut self.inner, waiting);
         Box::pin(async move {
-            match layer.decide(&mut request).await {
-                Ok(None) => inner.call(request).await,
-                Ok(Some(mut channel)) => Ok(match channel.call(request).await {
-                    Ok(response) => response,
-                    Err(error) => Status::from_error(Box::new(error)).into_http(),
-                }),
-                Err(refusal) => Ok(refuse(refusal).into_http()),
+            let streams = matches!(
+                request.uri().path(),
+                "/swarm.v1.Dispatcher/Session"
+                    | "/swarm.v1.Logs/Publish"
+                    | "/swarm.v1.Raft/InstallSnapshot"
+            );
+            if streams {
+                return layer.once(inner, request).await;
+            }
+            let (parts, body) = request.into_parts();
+            let limited = http_body_util::Limited::new(body, MAX_MESSAGE_BYTES + FRAME_BYTES);
+            match limited.collect().await {
+                Ok(body) => {
+                    let request = http::Request::from_parts(parts, body.to_bytes());
+                    layer.until_answered(inner, request).await
+                }
+                Err(error) => Ok(Status::invalid_argument(error.to_string()).into_http()),
             }
         })
     }
 }
 
 impl GateLayer {
-    /// Admits a call (`None`), passes it on (the way to the leader) or refuses it.
-    async fn decide(
-        &self,
-        request: &mut http::Request<Body>,
-    ) -> Result<Option<Channel>, ControlError> {
+    /// A call that streams: it has one chance.
+    async fn once<S>(&self, mut inner: S, mut request: http::Request<Body>) -> Answer
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    {
+        match self.decide(&mut request).await {
+            Ok(Way::Here) => inner.call(request).await,
+            Ok(Way::Leader(channel, _)) => Ok(match channel.oneshot(request).await {
+                Ok(response) => response,
+                Err(error) => Status::from_error(Box::new(error)).into_http(),
+            }),
+            Err(refusal) => Ok(refuse(refusal).into_http()),
+        }
+    }
+
+    /// A call with one message: goes to the next leader when the one it was meant for cannot be reached. A write is not sent
+    /// again once a connection carried it: nobody knows whether it took effect.
+    async fn until_answered<S>(&self, inner: S, request: http::Request<Bytes>) -> Answer
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + Clone,
+    {
+        let mut attempt = 1;
+        loop {
+            let mut try_this = request.clone().map(|body| Body::new(Full::new(body)));
+            let sent = match self.decide(&mut try_this).await {
+                Ok(Way::Here) => Ok(inner.clone().oneshot(try_this).await?),
+                Ok(Way::Leader(channel, leader)) => {
+                    let sent = channel.oneshot(try_this).await;
+                    sent.map_err(|error| (error, leader))
+                }
+                Err(refusal) => return Ok(refuse(refusal).into_http()),
+            };
+            let (error, leader) = match sent {
+                Ok(answer) => {
+                    let refused = answer.headers().contains_key(super::NOT_LEADER);
+                    if !refused || attempt == FORWARD_ATTEMPTS {
+                        return Ok(answer);
+                    }
+                    attempt += 1;
+                    self.await_news().await;
+                    continue;
+                }
+                Err(failed) => failed,
+            };
+            let again = was_not_sent(&error) || is_read(request.uri().path());
+            if !again || attempt == FORWARD_ATTEMPTS {
+                let text = format!(
+                    "the connection to the leader broke, look whether the request took effect: {error}"
+                );
+                return Ok(Status::unavailable(text).into_http());
+            }
+            attempt += 1;
+            self.await_other_leader(&leader).await;
+        }
+    }
+
+    /// Waits until something changes about who leads, or a while.
+    async fn await_news(&self) {
+        let Ok(running) = self.manager.running() else {
+            return;
+        };
+        let mut metrics = running.raft.raft().server_metrics();
+        let changed = tokio::time::timeout(NEWS_PATIENCE, metrics.changed()).await;
+        tracing::debug!(
+            changed = changed.is_ok(),
+            "asked a manager that does not lead"
+        );
+    }
+
+    /// Waits until somebody else than `leader` leads, or a while.
+    async fn await_other_leader(&self, leader: &Member) {
+        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let Ok(running) = self.manager.running() else {
+            return;
+        };
+        let mut metrics = running.raft.raft().server_metrics();
+        let change = async {
+            while running.raft.leadership() == Leadership::Elsewhere(leader.clone()) {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(LEADER_PATIENCE, change).await.is_err() {
+            tracing::debug!(addr = %leader.addr, "the leader cannot be reached and still leads");
+        }
+    }
+}
+
+/// Whether a failed call never left this host.
+fn was_not_sent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Whether a call changes nothing.
+fn is_read(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.starts_with("Get") || name.starts_with("List") || name == "Subscribe"
+}
+
+/// Where a call is answered.
+enum Way {
+    Here,
+    Leader(Channel, Member),
+}
+
+impl GateLayer {
+    /// Admits a call, or refuses it.
+    async fn decide(&self, request: &mut http::Request<Body>) -> Result<Way, ControlError> {
         let Some(origin) = request.extensions().get::<Origin>().cloned() else {
             return Err(denied("the connection has no origin"));
         };
         let caller = Caller::of(&origin, request.headers());
         let Some(route) = route(request.uri().path()) else {
-            return Ok(None); // the router says that there is no such call
+            return Ok(Way::Here); // the router says that there is no such call
         };
         admit(&caller, route)?;
         if !route.leader {
             request.extensions_mut().insert(caller);
-            return Ok(None);
+            return Ok(Way::Here);
         }
         let running = self.manager.running()?;
         let leadership = match running.raft.leadership() {
@@ -158,11 +289,12 @@ impl GateLayer {
             Leadership::Here { .. } => {
                 check_membership(&running, &caller, route)?;
                 request.extensions_mut().insert(caller);
-                Ok(None)
+                Ok(Way::Here)
             }
             Leadership::Elsewhere(member) if !caller.forwarded => {
                 caller.name_in(request.headers_mut(), &running.node_id());
-                self.way_to(&running, &member).map(Some)
+                let channel = self.way_to(&running, &member)?;
+                Ok(Way::Leader(channel, member))
             }
             // passed on to us by a manager that does not know of the new leader yet
             Leadership::Elsewhere(_) | Leadership::Nobody => {

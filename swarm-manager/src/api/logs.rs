@@ -22,6 +22,7 @@ use swarm_proto::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{caller, malformed, refuse};
@@ -62,6 +63,8 @@ struct LogRequest {
     /// Nodes that sent nothing yet.
     silent: BTreeSet<NodeId>,
     reader: mpsc::Sender<Result<wire::LogBatch, Status>>,
+    /// Cancelled when the request is over, so that its stream ends.
+    over: CancellationToken,
 }
 
 impl Broker {
@@ -75,6 +78,7 @@ impl Broker {
         let Some(request) = state.requests.remove(id) else {
             return;
         };
+        request.over.cancel();
         let close = LogSubscription {
             close: true,
             ..request.subscription
@@ -149,7 +153,14 @@ impl Logs for LogsApi {
         SystemRandom.fill(&mut bytes);
         let id = hex::encode(bytes);
         let broker = running.logs.clone();
-        let absent = open_request(&broker, &id, selector, options, &nodes, reader.clone());
+        let over = CancellationToken::new();
+        let subscription = LogSubscription {
+            id: id.clone(),
+            selector,
+            options,
+            close: false,
+        };
+        let absent = open_request(&broker, subscription, &nodes, reader.clone(), over.clone());
         for warning in absent {
             send_warning(&reader, warning).await;
         }
@@ -157,6 +168,7 @@ impl Logs for LogsApi {
         tokio::spawn(async move {
             tokio::select! {
                 () = watch_request(&broker, &id, &reader) => {}
+                () = over.cancelled() => {}
                 () = stop.cancelled() => broker.end(&id),
             }
         });
@@ -245,18 +257,11 @@ impl Logs for LogsApi {
 /// Opens a request and tells the agents concerned; gives a warning for each node that is not there.
 fn open_request(
     broker: &Broker,
-    id: &str,
-    selector: LogSelector,
-    options: LogOptions,
+    subscription: LogSubscription,
     nodes: &BTreeSet<NodeId>,
     reader: mpsc::Sender<Result<wire::LogBatch, Status>>,
+    over: CancellationToken,
 ) -> Vec<String> {
-    let subscription = LogSubscription {
-        id: id.to_owned(),
-        selector,
-        options,
-        close: false,
-    };
     let mut state = broker.state();
     let mut open = BTreeSet::new();
     let mut absent = Vec::new();
@@ -268,7 +273,7 @@ fn open_request(
             Some(_) | None => absent.push(format!("node {node} is not available")),
         }
     }
-    if options.follow {
+    if subscription.options.follow {
         // Tasks may come to other nodes later.
         for (node, agent) in &state.agents {
             let told =
@@ -278,13 +283,15 @@ fn open_request(
             }
         }
     }
+    let id = subscription.id.clone();
     let request = LogRequest {
         subscription,
         silent: open.clone(),
         open,
         reader,
+        over,
     };
-    state.requests.insert(id.to_owned(), request);
+    state.requests.insert(id, request);
     absent
 }
 

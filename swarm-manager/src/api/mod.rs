@@ -11,13 +11,25 @@ pub(crate) mod local;
 pub(crate) mod logs;
 pub(crate) mod raft;
 
-use swarm_core::control::ControlError;
+use swarm_core::control::{Code, ControlError};
 use swarm_proto::{ConvertError, status};
-use tonic::Status;
+use tonic::{Status, metadata::MetadataValue};
+
+use crate::raft::node::{LEADER_MOVED, NO_LEADER};
+
+/// Header of an answer that says: we do not lead and did nothing.
+pub(crate) const NOT_LEADER: &str = "swarm-not-leader";
 
 /// A refusal for the wire.
 pub(crate) fn refuse(error: ControlError) -> Status {
-    status::to_status(error)
+    let moved = error.code == Code::Unavailable
+        && (error.message == NO_LEADER || error.message.starts_with(LEADER_MOVED));
+    let mut status = status::to_status(error);
+    if moved {
+        let yes = MetadataValue::from_static("1");
+        status.metadata_mut().insert(NOT_LEADER, yes);
+    }
+    status
 }
 
 /// A message core cannot represent, for the wire.

@@ -28,6 +28,8 @@ use super::{
 
 /// Docker's text for a cluster that cannot decide.
 pub(crate) const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
+/// How the text begins that names a new leader. Nothing was written when it is given.
+pub(crate) const LEADER_MOVED: &str = "the leader is now";
 /// How long a write may wait for a majority.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a new member may take to catch up.
@@ -95,6 +97,8 @@ impl RaftNode {
             election_timeout_min: ELECTION_MIN_MS,
             election_timeout_max: ELECTION_MAX_MS,
             enable_pre_vote: Some(true),
+            // A leader that was killed may have been replaced: it asks for votes like everyone else.
+            enable_leader_restore: Some(false),
             snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_INTERVAL),
             max_in_snapshot_log_to_keep: KEEP_ENTRIES,
             ..Config::default()
@@ -309,7 +313,7 @@ fn elsewhere(forward: &ForwardToLeader<TypeConfig>) -> ControlError {
     match &forward.leader_node {
         Some(member) => ControlError::new(
             Code::Unavailable,
-            format!("the leader is now {} at {}", member.node_id, member.addr),
+            format!("{LEADER_MOVED} {} at {}", member.node_id, member.addr),
         ),
         None => ControlError::new(Code::Unavailable, NO_LEADER),
     }

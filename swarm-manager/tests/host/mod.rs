@@ -1,5 +1,12 @@
 //! A host for the tests: the manager's binary with directories of its own and an address of 127/8 of its own.
 
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: the manager's log helps when one fails"
+)]
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -24,20 +31,20 @@ use tokio::{
 };
 
 /// Longest wait for anything.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Awaits an event, but not for ever.
-pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, event)
         .await
         .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
 }
 
 /// A running manager.
-pub struct Host {
+pub(crate) struct Host {
     dir: TempDir,
     /// Where it listens for other nodes.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     child: Child,
     log: JoinHandle<String>,
 }
@@ -77,6 +84,7 @@ async fn spawn(dir: &Path) -> (Child, JoinHandle<String>) {
     .await;
     let rest = tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
+            eprintln!("{line}");
             log.push_str(&line);
             log.push('\n');
         }
@@ -87,7 +95,7 @@ async fn spawn(dir: &Path) -> (Child, JoinHandle<String>) {
 
 impl Host {
     /// Starts a manager without a state; `number` makes its address unique within the tests.
-    pub async fn start(number: u8) -> Self {
+    pub(crate) async fn start(number: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("certificates")).unwrap();
         let pid = std::process::id().to_be_bytes();
@@ -101,7 +109,7 @@ impl Host {
         }
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("manager.sock")
     }
 
@@ -110,7 +118,7 @@ impl Host {
     }
 
     /// Control over the unix socket.
-    pub fn control(&self) -> ControlClient {
+    pub(crate) fn control(&self) -> ControlClient {
         ControlClient::new(tls::unix(&self.socket()))
     }
 
@@ -119,11 +127,11 @@ impl Host {
     }
 
     /// Makes a cluster as an agent does.
-    pub async fn init(&self) -> Initialized {
+    pub(crate) async fn init(&self) -> Initialized {
         self.try_init(ClusterSpec::default()).await.unwrap()
     }
 
-    pub async fn try_init(&self, spec: ClusterSpec) -> Result<Initialized, ControlError> {
+    pub(crate) async fn try_init(&self, spec: ClusterSpec) -> Result<Initialized, ControlError> {
         let csr = new_csr().unwrap();
         std::fs::write(self.certificates().join(KEY_FILE), &csr.key_pem).unwrap();
         let request = InitRequest {
@@ -163,13 +171,13 @@ impl Host {
     }
 
     /// Gets the certificate of a new node that has no host here.
-    pub async fn join_as(&self, control: &ControlClient, role: Role) -> Arc<Identity> {
+    pub(crate) async fn join_as(&self, control: &ControlClient, role: Role) -> Arc<Identity> {
         let credentials = self.certificate(control, role, &self.addr).await;
         Identity::new(&credentials).unwrap()
     }
 
     /// Makes this host a manager of `first`'s cluster.
-    pub async fn join_managers(&self, control: &ControlClient, first: &Self) {
+    pub(crate) async fn join_managers(&self, control: &ControlClient, first: &Self) {
         let credentials = self.certificate(control, Role::Manager, &first.addr).await;
         credentials.save(&self.certificates()).unwrap();
         self.local()
@@ -178,8 +186,20 @@ impl Host {
             .unwrap();
     }
 
+    /// `kill -9`; can be started again.
+    pub(crate) async fn killed(mut self) -> Self {
+        self.child.kill().await.unwrap();
+        self
+    }
+
+    /// Starts a killed manager again.
+    pub(crate) async fn restart(mut self) -> Self {
+        (self.child, self.log) = spawn(self.dir.path()).await;
+        self
+    }
+
     /// `kill -9`, then the same directories again.
-    pub async fn kill_and_restart(&mut self) {
+    pub(crate) async fn kill_and_restart(&mut self) {
         self.child.kill().await.unwrap();
         let (child, log) = spawn(self.dir.path()).await;
         self.child = child;
@@ -187,13 +207,13 @@ impl Host {
     }
 
     /// `kill -9`; gives the directories.
-    pub async fn kill(mut self) -> TempDir {
+    pub(crate) async fn kill(mut self) -> TempDir {
         self.child.kill().await.unwrap();
         self.dir
     }
 
     /// SIGTERM; gives the whole log.
-    pub async fn stop(mut self) -> String {
+    pub(crate) async fn stop(mut self) -> String {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").arg(&pid).status().await.unwrap();
         assert!(sent.success());
@@ -204,7 +224,7 @@ impl Host {
     }
 
     /// Runs a manager that is expected to refuse; gives its exit code and log.
-    pub async fn run_to_end(dir: &Path) -> (Option<i32>, String) {
+    pub(crate) async fn run_to_end(dir: &Path) -> (Option<i32>, String) {
         let mut child = command(dir).spawn().unwrap();
         let mut log = String::new();
         let mut stderr = child.stderr.take().unwrap();
