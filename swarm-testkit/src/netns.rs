@@ -4,13 +4,17 @@
 
 use std::{
     fs::File,
+    io::Read,
     path::{Path, PathBuf},
-    process::Command,
-    thread,
+    process::{Command, Stdio},
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use nix::sched::{CloneFlags, setns};
+
+use crate::wait;
 
 /// Where `ip netns` keeps its names.
 pub const FOLDER: &str = "/run/netns";
@@ -68,7 +72,7 @@ impl Netns {
     pub fn spawn<T: Send + 'static>(
         &self,
         inside: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-    ) -> thread::JoinHandle<anyhow::Result<T>> {
+    ) -> JoinHandle<anyhow::Result<T>> {
         let namespace = self.clone();
         thread::spawn(move || {
             namespace.enter()?;
@@ -100,15 +104,47 @@ pub fn ip(namespace: &str, words: &str) -> anyhow::Result<String> {
         .args(words.split_whitespace()))
 }
 
+/// No command of a lab takes longer; one that does hangs.
+const COMMAND_AT_MOST: Duration = Duration::from_secs(90);
+
 /// Runs a command to its end; its output, or an error with everything it said.
 pub fn run(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        bail!("{command:?} ({}): {text}{errors}", output.status);
+    let shown = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {shown}"))?;
+    let output = read_all(child.stdout.take().context("the output was asked for")?);
+    let errors = read_all(child.stderr.take().context("the errors were asked for")?);
+    let ended = wait::until(&shown, COMMAND_AT_MOST, || {
+        child.try_wait()?.context("it has not ended")
+    });
+    if ended.is_err() {
+        child.kill()?;
+        child.wait()?;
+    }
+    let (text, errors) = (joined(output)?, joined(errors)?);
+    let status = ended.with_context(|| format!("it said {text}{errors}"))?;
+    if !status.success() {
+        bail!("{shown} ({status}): {text}{errors}");
     }
     Ok(text)
+}
+
+/// Reads a pipe to its end on a thread, so that neither of two pipes fills up.
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<std::io::Result<String>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    })
+}
+
+fn joined(reader: JoinHandle<std::io::Result<String>>) -> anyhow::Result<String> {
+    match reader.join() {
+        Ok(text) => Ok(text?),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 /// How often a condition is looked at.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives a value; an error from it is "not yet".
 pub fn until<T>(

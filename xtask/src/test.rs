@@ -131,6 +131,7 @@ fn run_kind(kind: Kind, binaries: &build::Binaries) -> anyhow::Result<Count> {
                     "--",
                     "--test-threads=1",
                 ])
+                .env("RUST_LIB_BACKTRACE", "0")
                 .env("SWARM_AGENT", &binaries.agent)
                 .env("SWARM_MANAGER", &binaries.manager),
         ),

@@ -41,8 +41,9 @@ const PROGRAMS: &[&str] = &[
 const AT_MOST: Duration = Duration::from_secs(10);
 
 pub(super) fn remove(site: &Site) -> anyhow::Result<()> {
-    let cgroups = kill_all(&site.folder)?;
+    // First: a containerd that sees its shim die removes the file that names the socket.
     let shim_sockets = shim_sockets(&site.folder);
+    let cgroups = kill_all(&site.folder)?;
     unmount_below(&site.folder)?;
     delete_namespaces(&site.prefix())?;
     // Deepest first. One that a late process still holds is not worth failing for.

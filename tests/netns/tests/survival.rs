@@ -1,5 +1,7 @@
 //! What may die without anybody noticing, and what is replaced.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{net::SocketAddr, sync::mpsc, time::Duration};
 
 use nix::{
@@ -47,7 +49,7 @@ fn a_killed_task_is_replaced_and_the_service_answers_again() {
 }
 
 #[test]
-fn killing_an_agent_loses_no_packet_and_no_task() {
+fn killing_agents_under_a_running_ping_loses_no_packet_and_no_task() {
     let mut swarm = Swarm::up(2).unwrap();
     let tasks = swarm.create_web(2).unwrap();
     swarm.until_served().unwrap();
@@ -55,8 +57,35 @@ fn killing_an_agent_loses_no_packet_and_no_task() {
     let echo = UdpEcho::start(&two, 0).unwrap();
     let (stop, stopped) = mpsc::channel();
     let pinging = ping_until(&one.netns, echo.address, stopped);
-    let (from, to) = (one.netns.clone(), two);
+    kill_and_restart_agents(&mut swarm);
+    drop(stop);
+    let rounds = pinging.join().unwrap().unwrap();
+    assert_eq!(rounds.lost, 0, "of {} pings", rounds.times.len());
+    assert!(
+        rounds.times.len() > 1000,
+        "only {} pings",
+        rounds.times.len()
+    );
+    assert_eq!(swarm.tasks().unwrap(), tasks, "the same tasks, adopted");
+    swarm
+        .manager()
+        .swarm(&["service", "scale", "web=3"])
+        .unwrap();
+    swarm.until_tasks(3).unwrap();
+}
+
+#[test]
+fn killing_agents_during_a_transfer_leaves_it_whole() {
+    let mut swarm = Swarm::up(2).unwrap();
+    let tasks = swarm.create_web(2).unwrap();
+    swarm.until_served().unwrap();
+    let (from, to) = (tasks[0].netns(), tasks[1].on_app().unwrap());
     let transfer = std::thread::spawn(move || bulk(&from, &to, 1 << 30));
+    kill_and_restart_agents(&mut swarm);
+    transfer.join().unwrap().unwrap();
+}
+
+fn kill_and_restart_agents(swarm: &mut Swarm) {
     for number in [2, 1] {
         swarm.lab.host_mut(number).kill_agent().unwrap();
         // With its agent gone, a host still serves.
@@ -74,21 +103,6 @@ fn killing_an_agent_loses_no_packet_and_no_task() {
         Ok(())
     })
     .unwrap();
-    transfer.join().unwrap().unwrap();
-    drop(stop);
-    let rounds = pinging.join().unwrap().unwrap();
-    assert_eq!(rounds.lost, 0, "of {} pings", rounds.times.len());
-    assert!(
-        rounds.times.len() > 1000,
-        "only {} pings",
-        rounds.times.len()
-    );
-    assert_eq!(swarm.tasks().unwrap(), tasks, "the same tasks, adopted");
-    swarm
-        .manager()
-        .swarm(&["service", "scale", "web=3"])
-        .unwrap();
-    swarm.until_tasks(3).unwrap();
 }
 
 #[test]
