@@ -337,7 +337,16 @@ async fn three_managers_survive_the_death_of_their_leader() {
     .await
     .unwrap();
     assert_eq!(there.id, after.id);
-    // A leader that is told to stop hands over: the next write needs no election.
+
+    // A manager that leaves is no longer a member; the others go on without it.
+    within("leaving", second.leave()).await.unwrap();
+    let nodes = within("nodes", first.control().nodes()).await.unwrap();
+    assert_eq!(
+        nodes.iter().filter(|node| node.manager.is_some()).count(),
+        2
+    );
+    let idle = second.control().nodes().await.unwrap_err();
+    assert_eq!(idle.message, "this manager is not part of a swarm");
     first.stop().await;
     second.stop().await;
     third.stop().await;

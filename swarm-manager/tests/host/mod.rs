@@ -186,6 +186,11 @@ impl Host {
             .unwrap();
     }
 
+    /// Leaves the managers.
+    pub(crate) async fn leave(&self) -> Result<(), ControlError> {
+        self.local().leave(false).await
+    }
+
     /// `kill -9`; can be started again.
     pub(crate) async fn killed(mut self) -> Self {
         self.child.kill().await.unwrap();
