@@ -71,58 +71,63 @@ struct Progress<'p> {
     rollback: bool,
 }
 
-pub(super) fn decide(context: Context<'_>, slots: &[(&SlotKey, &Slot<'_>)], plan: &mut Plan) {
-    let status = context.service.update_status.as_ref();
-    let state = status.map(|status| status.state);
-    if matches!(
-        state,
-        Some(UpdateState::Paused | UpdateState::RollbackPaused)
-    ) {
-        return;
+/// What the service's update status says.
+struct Phase {
+    /// An update or rollback is on its way.
+    running: bool,
+    rollback: bool,
+    began: Timestamp,
+}
+
+impl Phase {
+    /// `None` while the update is paused: the user has to speak first.
+    fn of(service: &Service, now: Timestamp) -> Option<Self> {
+        let status = service.update_status.as_ref();
+        let (running, rollback) = match status.map(|status| status.state) {
+            Some(UpdateState::Paused | UpdateState::RollbackPaused) => return None,
+            Some(UpdateState::Updating) => (true, false),
+            Some(UpdateState::RollbackStarted) => (true, true),
+            Some(UpdateState::Completed | UpdateState::RollbackCompleted) | None => (false, false),
+        };
+        let began = status.filter(|_status| running);
+        Some(Self {
+            running,
+            rollback,
+            began: began.map_or(now, |status| status.started_at),
+        })
     }
-    let rollback = state == Some(UpdateState::RollbackStarted);
-    let began = match (state, status) {
-        (Some(UpdateState::Updating | UpdateState::RollbackStarted), Some(status)) => {
-            status.started_at
-        }
-        _ => context.now,
+}
+
+pub(super) fn decide(context: Context<'_>, slots: &[(&SlotKey, &Slot<'_>)], plan: &mut Plan) {
+    let Some(phase) = Phase::of(context.service, context.now) else {
+        return;
     };
-    let running = matches!(
-        state,
-        Some(UpdateState::Updating | UpdateState::RollbackStarted)
-    );
     let spec = &context.service.spec;
-    let config = if rollback {
+    let config = if phase.rollback {
         &spec.rollback
     } else {
         &spec.update
     };
-    let config = config.clone().unwrap_or_default();
-    let stages = slots.iter().map(|(key, slot)| {
-        let stage = stage(context, key, slot, running.then_some(began), plan);
-        (*key, *slot, stage)
-    });
+    let began = phase.running.then_some(phase.began);
+    let stages = slots
+        .iter()
+        .map(|(key, slot)| (*key, *slot, stage(context, key, slot, began, plan)));
     let progress = Progress {
         stages: stages.collect(),
-        config,
-        began,
-        rollback,
+        config: config.clone().unwrap_or_default(),
+        began: phase.began,
+        rollback: phase.rollback,
     };
     let idle = |(_, _, stage): &(_, _, Stage)| matches!(stage, Stage::Clean | Stage::Done(_));
-    if !running && progress.stages.iter().all(idle) {
+    if !phase.running && progress.stages.iter().all(idle) {
         return;
     }
     if let Some(action) = progress.failure(context) {
         plan.actions.push(action);
         return;
     }
-    if !running {
-        plan.actions.push(Action::Status(UpdateStatus {
-            state: UpdateState::Updating,
-            started_at: began,
-            completed_at: None,
-            message: String::from("update in progress"),
-        }));
+    if !phase.running {
+        plan.actions.push(progress.beginning());
     }
     progress.advance(context, plan);
     progress.complete(context, plan);
@@ -188,6 +193,15 @@ fn running_at(context: Context<'_>, task: &Task) -> Option<Timestamp> {
 }
 
 impl Progress<'_> {
+    fn beginning(&self) -> Action {
+        Action::Status(UpdateStatus {
+            state: UpdateState::Updating,
+            started_at: self.began,
+            completed_at: None,
+            message: String::from("update in progress"),
+        })
+    }
+
     /// Pause between the replacement of a slot and the next, and the time a new task is watched.
     fn monitor(&self) -> Duration {
         let config = &self.config;
