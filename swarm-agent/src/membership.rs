@@ -186,7 +186,7 @@ impl Member {
     /// Has the started manager make the cluster, and keeps the certificate it gives.
     async fn bootstrap(&self, request: &HostInit, csr: Csr) -> Result<NodeState, HostError> {
         self.await_manager().await?;
-        let data_path = request.data_path.unwrap_or(request.advertise.ip());
+        let data_path = request.data_path.unwrap_or_else(|| request.advertise.ip());
         let made = self
             .local()
             .init(&InitRequest {
@@ -301,7 +301,7 @@ impl Member {
             role,
             listen_addr: request.listen,
             advertise_addr: advertise,
-            data_path_addr: request.data_path.unwrap_or(advertise.ip()),
+            data_path_addr: request.data_path.unwrap_or_else(|| advertise.ip()),
             data_path_port,
             managers,
         };

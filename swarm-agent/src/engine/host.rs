@@ -204,14 +204,14 @@ impl Host for LocalHost {
                 container(found, task.as_ref(), &networks)
             })
             .collect();
-        all.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        all.sort_by_key(|container| std::cmp::Reverse(container.created_at));
         Ok(all)
     }
 
     async fn container_logs(&self, id: &str, options: LogOptions) -> Result<LogStream, HostError> {
         let id = container_id(id)?;
         let lines = self.executor().logs(&id, &log_query(&options)).await;
-        let lines = lines.map_err(|error| container_error(&id, error))?;
+        let lines = lines.map_err(|error| container_error(&id, &error))?;
         Ok(lines
             .map(|line| match line {
                 Ok(line) => Ok(LogLine {
@@ -234,7 +234,7 @@ impl Host for LocalHost {
         let grace = seconds.map(Duration::from_secs);
         match self.executor().stop(&id, grace).await {
             Ok(_) | Err(executor::Error::NotRunning { .. }) => Ok(()),
-            Err(error) => Err(container_error(&id, error)),
+            Err(error) => Err(container_error(&id, &error)),
         }
     }
 
@@ -245,11 +245,11 @@ impl Host for LocalHost {
         } else {
             parse_signal(signal)
         };
-        let signal = signal.map_err(|error| container_error(&id, error))?;
+        let signal = signal.map_err(|error| container_error(&id, &error))?;
         self.executor()
             .kill(&id, signal)
             .await
-            .map_err(|error| container_error(&id, error))
+            .map_err(|error| container_error(&id, &error))
     }
 
     async fn remove_container(&self, id: &str, force: bool) -> Result<(), HostError> {
@@ -257,7 +257,7 @@ impl Host for LocalHost {
         self.executor()
             .delete(&id, force)
             .await
-            .map_err(|error| container_error(&id, error))
+            .map_err(|error| container_error(&id, &error))
     }
 
     async fn images(&self) -> Result<Vec<Image>, HostError> {
@@ -277,24 +277,7 @@ impl Host for LocalHost {
         let plain = &self.member.parts().options.insecure_registries;
         let found = resolve_image(&request, plain)
             .await
-            .map_err(|error| match error {
-                executor::Error::InvalidReference { reference, .. } => {
-                    HostError::InvalidReference { reference }
-                }
-                executor::Error::NoSuchImage {
-                    failure: Some(PullFailure::NotFound),
-                    ..
-                } => HostError::NoSuchImage {
-                    reference: reference.to_owned(),
-                },
-                executor::Error::NoSuchImage {
-                    failure: Some(failure @ PullFailure::Unauthorized { .. }),
-                    ..
-                } => HostError::RegistryDenied {
-                    reason: failure.to_string(),
-                },
-                other => failed("asking the registry", &other),
-            })?;
+            .map_err(|error| registry_error(reference, &error))?;
         Ok(ImageDigest {
             media_type: found.media_type,
             digest: found.digest,
@@ -349,16 +332,40 @@ fn container_id(id: &str) -> Result<ContainerId, HostError> {
     })
 }
 
-fn container_error(id: &ContainerId, error: executor::Error) -> HostError {
-    match error {
-        executor::Error::NoSuchContainer { .. } => HostError::NoSuchContainer {
+fn container_error(id: &ContainerId, error: &executor::Error) -> HostError {
+    if matches!(error, executor::Error::NoSuchContainer { .. }) {
+        HostError::NoSuchContainer {
             reference: id.to_string(),
-        },
-        executor::Error::StillRunning { .. } => HostError::ContainerRuns {
+        }
+    } else if matches!(error, executor::Error::StillRunning { .. }) {
+        HostError::ContainerRuns {
             name: id.to_string(),
-        },
-        other => failed("container", &other),
+        }
+    } else {
+        failed("container", error)
     }
+}
+
+fn registry_error(reference: &str, error: &executor::Error) -> HostError {
+    let reference = reference.to_owned();
+    if let executor::Error::NoSuchImage {
+        failure: Some(failure),
+        ..
+    } = error
+    {
+        if *failure == PullFailure::NotFound {
+            return HostError::NoSuchImage { reference };
+        }
+        if matches!(failure, PullFailure::Unauthorized { .. }) {
+            return HostError::RegistryDenied {
+                reason: failure.to_string(),
+            };
+        }
+    }
+    if matches!(error, executor::Error::InvalidReference { .. }) {
+        return HostError::InvalidReference { reference };
+    }
+    failed("asking the registry", error)
 }
 
 fn failed(what: &str, error: &dyn std::error::Error) -> HostError {
