@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use super::{
     HostServices,
     local::LocalTask,
-    spec::{LOCAL_GATEWAY, LOCAL_PREFIX_LEN, container_spec, pull_request, sandbox, task_name},
+    spec::{LOCAL_GATEWAY, LOCAL_PREFIX_LEN, container_spec, pull_request, sandbox},
 };
 use crate::data_plane::DataPlaneError;
 
@@ -283,7 +283,7 @@ impl Runner {
         status.timestamp = now();
         message.clone_into(&mut status.message);
         status.err = err;
-        debug!(task = %self.task.id, name = task_name(&self.task), ?state, err = status.err, "task");
+        debug!(task = %self.task.id, name = self.task.name(), ?state, err = status.err, "task");
         self.send(Report::Status(self.task.clone(), self.local.clone()));
     }
 

@@ -19,33 +19,13 @@ use swarm_core::{
 };
 
 /// Container label that names the task; the agent finds its containers by it after a restart.
-pub(crate) const TASK_LABEL: &str = "com.docker.swarm.task.id";
+pub(crate) use swarm_api::container::TASK_ID_LABEL as TASK_LABEL;
 /// Payload size of a task's interface: 1500 on the underlay less 50 bytes of VXLAN (RFC 7348 section 5).
 pub(crate) const TASK_MTU: u32 = 1450;
 /// Gateway of the node-local network of tasks that are on no overlay.
 pub(crate) const LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
 /// Prefix length of that network.
 pub(crate) const LOCAL_PREFIX_LEN: u8 = 16;
-
-/// Docker's name of a task's container: `service.slot.task`, or `service.node.task` for a global service.
-pub(crate) fn container_name(task: &Task) -> String {
-    let service = &task.service_annotations.name;
-    if task.slot == 0 {
-        format!("{service}.{}.{}", task.node, task.id)
-    } else {
-        format!("{service}.{}.{}", task.slot, task.id)
-    }
-}
-
-/// Name of a task without its identifier (`web.1`).
-pub(crate) fn task_name(task: &Task) -> String {
-    let service = &task.service_annotations.name;
-    if task.slot == 0 {
-        format!("{service}.{}", task.node)
-    } else {
-        format!("{service}.{}", task.slot)
-    }
-}
 
 /// The container of a task in the network namespace at `netns`.
 pub(crate) fn container_spec(
@@ -61,7 +41,7 @@ pub(crate) fn container_spec(
         spec.hostname.clone()
     };
     ContainerSpec {
-        name: container_name(task),
+        name: task.container_name(),
         image: spec.image.clone(),
         command: some_list(&spec.command),
         args: some_list(&spec.args),
@@ -173,7 +153,7 @@ fn labels(task: &Task) -> BTreeMap<String, String> {
         ),
         ("com.docker.swarm.task", String::new()),
         (TASK_LABEL, task.id.to_string()),
-        ("com.docker.swarm.task.name", container_name(task)),
+        ("com.docker.swarm.task.name", task.container_name()),
     ] {
         labels.insert(name.to_owned(), value);
     }

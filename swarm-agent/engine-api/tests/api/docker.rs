@@ -1,6 +1,6 @@
 //! The stock `docker` client against our socket, its output compared with what it prints against a real engine.
 //!
-//! Ignored by default because the client is not part of a build machine; run with `--ignored`. `DOCKER_CLIENT` names
+//! Needs the client, which `cargo xtask setup` fetches where it is missing. `DOCKER_CLIENT` names
 //! another binary than `docker`.
 
 use std::process::Stdio;
@@ -116,7 +116,6 @@ fn rows(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs the stock docker client"]
 async fn the_client_makes_joins_and_leaves_a_swarm() {
     let engine = Engine::start(World::fresh()).await;
     let out = engine.refuses("node ls").await;
@@ -180,7 +179,6 @@ async fn the_client_makes_joins_and_leaves_a_swarm() {
 }
 
 #[tokio::test]
-#[ignore = "needs the stock docker client"]
 async fn the_client_shows_nodes_info_and_version() {
     let engine = Engine::start(World::manager()).await;
     let out = engine.prints("node ls").await;
@@ -244,7 +242,6 @@ async fn the_client_shows_nodes_info_and_version() {
 }
 
 #[tokio::test]
-#[ignore = "needs the stock docker client"]
 async fn the_client_runs_a_service() {
     let engine = Engine::start(World::manager()).await;
     assert_eq!(
@@ -337,7 +334,6 @@ async fn the_client_runs_a_service() {
 }
 
 #[tokio::test]
-#[ignore = "needs the stock docker client"]
 async fn the_client_warns_when_the_registry_does_not_answer() {
     let engine = Engine::start(World::manager()).await;
     let ran = engine
@@ -354,7 +350,6 @@ async fn the_client_warns_when_the_registry_does_not_answer() {
 }
 
 #[tokio::test]
-#[ignore = "needs the stock docker client"]
 async fn the_client_shows_networks_containers_and_logs() {
     let engine = Engine::start(World::manager()).await;
     let out = engine.prints("network ls").await;
