@@ -73,9 +73,9 @@ pub(crate) struct Options {
     /// Registry that is spoken to without TLS (repeatable)
     #[arg(long = "insecure-registry", global = true, value_name = "HOST[:PORT]")]
     pub(crate) insecure_registries: Vec<String>,
-    /// Root of the cgroup v2 hierarchy
-    #[arg(long, global = true, default_value = "/sys/fs/cgroup/unified")]
-    pub(crate) cgroup_root: PathBuf,
+    /// Root of the cgroup v2 hierarchy [default: where the system has it]
+    #[arg(long, global = true)]
+    pub(crate) cgroup_root: Option<PathBuf>,
 }
 
 impl Options {
@@ -116,6 +116,19 @@ impl Options {
                     |dir| dir.join("swarm-manager"),
                 )
         })
+    }
+
+    /// Root of the cgroup v2 hierarchy: the whole of /sys/fs/cgroup, or a part of it beside version 1.
+    pub(crate) fn cgroup_root(&self) -> PathBuf {
+        let whole = Path::new("/sys/fs/cgroup");
+        let found = || {
+            if whole.join("cgroup.controllers").exists() {
+                whole.to_owned()
+            } else {
+                whole.join("unified")
+            }
+        };
+        self.cgroup_root.clone().unwrap_or_else(found)
     }
 
     /// Name of this host in the cluster.

@@ -200,7 +200,7 @@ async fn open_data_plane(parts: &Parts, state: &NodeState) -> Result<DataPlane, 
     };
     let config = DataPathConfig {
         bpffs: parts.options.bpffs.clone(),
-        cgroup_root: parts.options.cgroup_root.clone(),
+        cgroup_root: parts.options.cgroup_root(),
         programs,
         attach: AttachMode::default(),
     };

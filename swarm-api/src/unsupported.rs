@@ -55,6 +55,7 @@ const SERVICE: &[Rule] = &[
     refuse("TaskTemplate.ContainerSpec.Mounts[].TmpfsOptions.Options"),
     refuse("TaskTemplate.ContainerSpec.Mounts[].ImageOptions"),
     refuse("TaskTemplate.ContainerSpec.Mounts[].ClusterOptions"),
+    only("EndpointSpec.Ports[].Protocol", &["tcp", "udp"]),
 ];
 
 const NETWORK: &[Rule] = &[
@@ -77,6 +78,9 @@ const CLUSTER: &[Rule] = &[
     refuse("CAConfig.ForceRotate"),
     only("Raft.ElectionTick", &["10"]),
     only("Raft.HeartbeatTick", &["1"]),
+    only("Raft.SnapshotInterval", &["10000"]),
+    refuse("Raft.KeepOldSnapshots"),
+    only("Raft.LogEntriesForSlowFollowers", &["500"]),
 ];
 
 /// Refuses what a service specification asks for in vain.
@@ -179,6 +183,10 @@ mod tests {
                 "LogDriver",
             ),
             (json!({"Mode": {"GlobalJob": {}}}), "Mode.GlobalJob"),
+            (
+                json!({"EndpointSpec": {"Ports": [{"Protocol": "tcp"}, {"Protocol": "sctp"}]}}),
+                "EndpointSpec.Ports.Protocol",
+            ),
             (
                 json!({"TaskTemplate": {"ContainerSpec": {"Isolation": "hyperv"}}}),
                 "ContainerSpec.Isolation \"hyperv\"",

@@ -22,16 +22,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::require_root()?;
     setup::run()?;
-    let binaries = build::build(true)?;
-    let package = [
-        "build",
-        "--release",
-        "--package",
-        "swarm-tests-bench",
-        "--bins",
-    ];
+    // The packets' way is the eBPF object, which is always optimised; the programs around it only set it up.
+    let binaries = build::build(false)?;
+    let package = ["build", "--package", "swarm-tests-bench", "--bins"];
     process::run(process::cargo().args(package))?;
-    let mut bench = process::command(workspace::target().join("release").join("swarm-bench"));
+    let mut bench = process::command(workspace::target().join("debug").join("swarm-bench"));
     bench.arg(&options.name).arg("--agent").arg(binaries.agent);
     bench.arg("--manager").arg(binaries.manager);
     bench.arg("--rounds").arg(options.rounds.to_string());

@@ -86,21 +86,24 @@ pub(crate) fn sandbox(
     networks: &BTreeMap<NetworkId, Network>,
     local_address: Option<Ipv4Addr>,
 ) -> TaskSandbox {
+    let network = |attached: &model::Attachment| networks.get(&attached.network);
+    // A network made with --internal leads nowhere else, so the default route goes over the first one that does.
+    let outward = task
+        .attachments
+        .iter()
+        .position(|attached| network(attached).is_some_and(|network| !network.spec.internal));
     let mut attachments: Vec<_> = task
         .attachments
         .iter()
         .enumerate()
         .map(|(index, attached)| {
-            let allocation = networks
-                .get(&attached.network)
-                .and_then(|network| network.allocation);
+            let allocation = network(attached).and_then(|network| network.allocation);
+            let gateway = allocation.map(|allocation| allocation.gateway);
             interface(
                 index,
                 attached.address,
                 attached.prefix_len,
-                allocation
-                    .map(|allocation| allocation.gateway)
-                    .filter(|_| index == 0),
+                gateway.filter(|_| outward == Some(index)),
             )
         })
         .collect();
@@ -261,4 +264,85 @@ fn some_list(list: &[String]) -> Option<Vec<String>> {
     Some(list)
         .filter(|list| !list.is_empty())
         .map(<[String]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use swarm_core::{
+        id::ID_LEN,
+        model::{NetworkAllocation, NetworkSpec, Subnet},
+    };
+
+    use super::*;
+
+    fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(letter: &str) -> T {
+        letter.repeat(ID_LEN).parse().unwrap()
+    }
+
+    fn network(letter: &str, third: u8, internal: bool) -> (NetworkId, Network) {
+        let gateway = Ipv4Addr::new(10, 0, third, 1);
+        let subnet = Subnet {
+            address: Ipv4Addr::new(10, 0, third, 0),
+            prefix_len: 24,
+        };
+        let network = Network {
+            id: id(letter),
+            meta: model::Meta::default(),
+            spec: NetworkSpec {
+                internal,
+                ..NetworkSpec::default()
+            },
+            allocation: Some(NetworkAllocation {
+                vni: 4097,
+                subnet,
+                gateway,
+                next_host: 2,
+            }),
+        };
+        (id(letter), network)
+    }
+
+    #[test]
+    fn the_default_route_avoids_internal_networks() {
+        let attached = |letter: &str, third| model::Attachment {
+            network: id(letter),
+            address: Ipv4Addr::new(10, 0, third, 5),
+            prefix_len: 24,
+            aliases: Vec::new(),
+        };
+        for (internal, expected) in [
+            ([false, false], [Some(Ipv4Addr::new(10, 0, 1, 1)), None]),
+            ([true, false], [None, Some(Ipv4Addr::new(10, 0, 2, 1))]),
+            ([true, true], [None, None]),
+        ] {
+            let networks = [network("a", 1, internal[0]), network("b", 2, internal[1])].into();
+            let task = Task {
+                id: id("t"),
+                attachments: vec![attached("a", 1), attached("b", 2)],
+                ..task()
+            };
+            let made = sandbox(&task, &networks, None);
+            let gateways: Vec<_> = made.attachments.iter().map(|a| a.default_gateway).collect();
+            assert_eq!(gateways, expected, "{internal:?}");
+        }
+    }
+
+    fn task() -> Task {
+        Task {
+            id: id("t"),
+            meta: model::Meta::default(),
+            spec: model::TaskSpec::default(),
+            spec_version: 1,
+            service: id("s"),
+            service_annotations: model::Annotations::default(),
+            slot: 1,
+            node: id("n"),
+            status: model::TaskStatus::default(),
+            desired_state: model::TaskState::Running,
+            attachments: Vec::new(),
+            endpoint: None,
+            draining: false,
+            start_after: swarm_core::time::Timestamp::default(),
+        }
+    }
 }
