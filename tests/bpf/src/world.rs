@@ -83,6 +83,7 @@ pub fn config(node: [u8; 4], underlay_ifindex: u32, host_netns_cookie: u64) -> C
         node_addr: Addr::v4(node),
         underlay_ifindex,
         underlay_mtu: 1500,
+        underlay_prefix_len: 24,
         host_netns_cookie,
         ..Config::UNSET
     }

@@ -3,11 +3,9 @@
 //! runs several nodes; only the one of the process's network namespace may act.
 
 use std::fs::File;
-use std::io::Read as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr};
@@ -17,10 +15,6 @@ use swarm_tests_bpf::fixture::{CGROUP, Fixture};
 use swarm_tests_bpf::netns::Netns;
 use swarm_tests_bpf::server::serve;
 use swarm_tests_bpf::world;
-
-const DEADLINE: Duration = Duration::from_secs(5);
-/// Where the child of this test is told to connect.
-const ASK: &str = "SWARM_TESTS_BPF_ASK";
 
 /// A control group of this test.
 struct Cgroup(PathBuf);
@@ -46,17 +40,16 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Runs [`child`] as a process of this group and of a namespace.
+    /// Runs a client as a process of this group and of a namespace.
     fn ask(&self, netns: &Netns, to: SocketAddr) -> Result<Vec<String>> {
         let script = format!(
-            "echo $$ > {}/cgroup.procs && exec ip netns exec {} \"$0\" --exact child --ignored --nocapture",
+            "echo $$ > {}/cgroup.procs && exec ip netns exec {} \"$0\" {to}",
             self.0.display(),
             netns.name(),
         );
         let output = Command::new("sh")
             .args(["-c", &script])
-            .arg(std::env::current_exe()?)
-            .env(ASK, to.to_string())
+            .arg(env!("CARGO_BIN_EXE_swarm-bpf-client"))
             .output()?;
         let text = String::from_utf8(output.stdout)?;
         let lines: Vec<_> = text
@@ -142,32 +135,4 @@ fn processes_of_other_namespaces_are_left_alone() {
         .map(|(_, packets)| packets)
         .sum();
     assert_eq!(acted, 0);
-}
-
-#[test]
-#[ignore = "the child process of the tests above"]
-fn child() {
-    let to: SocketAddr = std::env::var(ASK).unwrap().parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&to, DEADLINE).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while stream.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
-        line.push(byte[0]);
-    }
-    answer("tcp", &line, stream.peer_addr().unwrap());
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    socket.send_to(b"who?", to).unwrap();
-    let mut buffer = [0; 256];
-    let (length, from) = socket.recv_from(&mut buffer).unwrap();
-    answer("udp", buffer[..length].trim_ascii(), from);
-}
-
-#[expect(clippy::print_stdout, reason = "the parent reads it")]
-fn answer(kind: &str, line: &[u8], from: SocketAddr) {
-    println!(
-        "\nanswer {kind} {} from {from}",
-        String::from_utf8_lossy(line)
-    );
 }
