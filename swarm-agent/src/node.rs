@@ -195,6 +195,7 @@ async fn open_data_plane(parts: &Parts, state: &NodeState) -> Result<DataPlane, 
         node_addr: Addr::from(state.data_path_addr),
         underlay_ifindex: underlay.ifindex,
         underlay_mtu: underlay.mtu,
+        underlay_prefix_len: underlay.prefix_len.into(),
         data_path_port: state.data_path_port,
         ..swarm_common::config::Config::UNSET
     };

@@ -34,8 +34,9 @@ pub struct Config {
     pub masquerade_port_min: u16,
     /// Last source port of masqueraded flows, native byte order.
     pub masquerade_port_max: u16,
-    /// Zero.
-    pub pad: u16,
+    /// Prefix length of the underlay's subnet in bits: another node inside it is a neighbour, any other
+    /// is looked up in the routes.
+    pub underlay_prefix_len: u16,
 }
 
 impl Config {
@@ -48,6 +49,37 @@ impl Config {
         data_path_port: DEFAULT_DATA_PATH_PORT,
         masquerade_port_min: DEFAULT_MASQUERADE_PORT_MIN,
         masquerade_port_max: DEFAULT_MASQUERADE_PORT_MAX,
-        pad: 0,
+        underlay_prefix_len: 32,
     };
+
+    /// Whether a node is reached without a gateway.
+    #[inline(always)]
+    pub const fn is_neighbour(node_addr: Addr, prefix_len: u16, other: Addr) -> bool {
+        let difference = u32::from_be(node_addr.to_be32() ^ other.to_be32());
+        // A shift by all 32 bits is not defined; a subnet of everything has no gateway either.
+        prefix_len == 0 || difference >> ((32 - prefix_len as u32) & 31) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_share_the_prefix() {
+        let own = Addr::v4([192, 168, 4, 7]);
+        for (prefix_len, other, expected) in [
+            (24, [192, 168, 4, 200], true),
+            (24, [192, 168, 5, 7], false),
+            (23, [192, 168, 5, 7], true),
+            (32, [192, 168, 4, 7], true),
+            (32, [192, 168, 4, 6], false),
+            (1, [128, 0, 0, 1], true),
+            (1, [10, 0, 0, 1], false),
+            (0, [10, 0, 0, 1], true),
+        ] {
+            let found = Config::is_neighbour(own, prefix_len, Addr::v4(other));
+            assert_eq!(found, expected, "{prefix_len} {other:?}");
+        }
+    }
 }

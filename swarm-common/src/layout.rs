@@ -78,7 +78,8 @@ layout! {
     } = 72;
     Config {
         host_netns_cookie: u64 = 0, node_addr: Addr = 8, underlay_ifindex: u32 = 24, underlay_mtu: u32 = 28,
-        data_path_port: u16 = 32, masquerade_port_min: u16 = 34, masquerade_port_max: u16 = 36, pad: u16 = 38,
+        data_path_port: u16 = 32, masquerade_port_min: u16 = 34, masquerade_port_max: u16 = 36,
+        underlay_prefix_len: u16 = 38,
     } = 40;
 }
 

@@ -28,6 +28,12 @@ pub fn underlay_ifindex() -> u32 {
     read!(underlay_ifindex)
 }
 
+/// Whether another node is on the underlay's own subnet.
+#[inline(always)]
+pub fn is_neighbour(node: Addr) -> bool {
+    Config::is_neighbour(node_addr(), read!(underlay_prefix_len), node)
+}
+
 /// Longest IP packet the underlay takes.
 #[inline(always)]
 pub fn underlay_mtu() -> u32 {

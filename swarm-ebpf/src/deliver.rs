@@ -55,7 +55,11 @@ pub fn remote(
     if wrap(packet, &encap) != 0 {
         return Err(DropReason::Rewrite);
     }
-    Packet::redirect_neigh(config::underlay_ifindex());
+    if config::is_neighbour(node) {
+        Packet::redirect_to_neighbour(config::underlay_ifindex(), node.to_be32());
+    } else {
+        Packet::redirect_neigh(config::underlay_ifindex());
+    }
     Ok(())
 }
 

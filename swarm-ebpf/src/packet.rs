@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
     BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
-    bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
 };
 use aya_ebpf::helpers::{
     bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
@@ -36,6 +36,8 @@ wire!(
     ArpHdr, EthHdr, IcmpHdr, Ipv4Hdr, OuterHdr, TcpHdr, UdpHdr, VxlanHdr, [u8; 4], u16, u8
 );
 
+/// Address family of IPv4 (`AF_INET`, linux/socket.h).
+const AF_INET: u32 = 2;
 /// Packet for this host (`PACKET_HOST`, linux/if_packet.h).
 const PACKET_HOST: u32 = 0;
 
@@ -193,6 +195,20 @@ impl Packet {
     pub fn redirect_peer(ifindex: u32) {
         // SAFETY: no pointers involved.
         unsafe { bpf_redirect_peer(ifindex, 0) };
+    }
+
+    /// Sends out of an interface to a neighbour there: only its hardware address is looked up, no route.
+    #[inline(always)]
+    pub fn redirect_to_neighbour(ifindex: u32, neighbour_be: u32) {
+        let mut next_hop = bpf_redir_neigh {
+            nh_family: AF_INET,
+            __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
+                ipv6_nh: [neighbour_be, 0, 0, 0],
+            },
+        };
+        let size = size_of::<bpf_redir_neigh>() as i32;
+        // SAFETY: `next_hop` is initialised and as long as said.
+        unsafe { bpf_redirect_neigh(ifindex, &raw mut next_hop, size, 0) };
     }
 
     /// Sends out of an interface, hardware addresses filled in from the neighbour table.

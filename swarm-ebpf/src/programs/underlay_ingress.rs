@@ -10,7 +10,7 @@ use aya_ebpf::programs::TcContext;
 use swarm_common::Addr;
 use swarm_common::hdr::{ENCAP_LEN, EthHdr, VxlanHdr, eth, ipv4, udp};
 use swarm_common::maps::{
-    EndpointKey, INGRESS_FORWARD_VNI, INGRESS_RETURN_VNI, LocalAddressKey, PeerKey,
+    EndpointKey, EndpointValue, INGRESS_FORWARD_VNI, INGRESS_RETURN_VNI, LocalAddressKey, PeerKey,
 };
 use swarm_common::verdict::{DropReason, Program, Verdict};
 
@@ -69,38 +69,43 @@ fn unwrap(packet: Packet, parsed: &mut Parsed) -> Result<Verdict, DropReason> {
     if inner.ether_type_be != eth::IPV4_BE {
         return Err(DropReason::Protocol);
     }
-    if vni != INGRESS_FORWARD_VNI && vni != INGRESS_RETURN_VNI {
-        check_destination(packet, vni)?;
-    }
+    let endpoint = if vni == INGRESS_FORWARD_VNI || vni == INGRESS_RETURN_VNI {
+        None
+    } else {
+        Some(destination(packet, vni)?)
+    };
     packet.shrink_after_decapsulation()?;
     *parsed = parse::ipv4(packet)?;
+    if let Some(endpoint) = endpoint {
+        return to_endpoint(packet, parsed, vni, endpoint);
+    }
     if vni == INGRESS_FORWARD_VNI {
         return published::forwarded(packet, parsed, inner.dst, node);
     }
-    if vni == INGRESS_RETURN_VNI {
-        return published::returned(parsed);
-    }
-    to_endpoint(packet, parsed, vni)
+    published::returned(parsed)
 }
 
 /// The inner destination must be an endpoint of this node in that network: checked while the packet is
 /// whole, so that a drop leaves evidence.
 #[inline(always)]
-fn check_destination(packet: Packet, vni: u32) -> Result<(), DropReason> {
+fn destination(packet: Packet, vni: u32) -> Result<&'static EndpointValue, DropReason> {
     let octets: [u8; 4] = packet.load(eth::LEN + ENCAP_LEN + ipv4::DST_OFFSET)?;
     let addr = Addr::v4(octets);
     let endpoint = maps::endpoint(&EndpointKey { vni, addr }).ok_or(DropReason::UnknownVni)?;
     if endpoint.node.is_none() {
-        Ok(())
+        Ok(endpoint)
     } else {
         Err(DropReason::NotLocal)
     }
 }
 
 #[inline(always)]
-fn to_endpoint(packet: Packet, parsed: &mut Parsed, vni: u32) -> Result<Verdict, DropReason> {
-    let addr = parsed.tuple.dst;
-    let endpoint = maps::endpoint(&EndpointKey { vni, addr }).ok_or(DropReason::UnknownVni)?;
+fn to_endpoint(
+    packet: Packet,
+    parsed: &mut Parsed,
+    vni: u32,
+    endpoint: &EndpointValue,
+) -> Result<Verdict, DropReason> {
     let is_reply = vip::translate_reply(packet, parsed, vni)?;
     deliver::local(packet, parsed, endpoint)?;
     Ok(if is_reply {
