@@ -18,7 +18,20 @@
         unsafe_code,
         reason = "kernel helpers and map sections; every block says why it is sound"
     ),
-    expect(unreachable_pub, reason = "nothing links against a program")
+    expect(unreachable_pub, reason = "nothing links against a program"),
+    expect(
+        clippy::inline_always,
+        reason = "a call costs stack, and a pointer argument loses its bounds"
+    ),
+    expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "helpers take and return other widths than Rust; a checked conversion brings code the verifier refuses"
+    ),
+    expect(
+        clippy::needless_pass_by_value,
+        reason = "the context is a pointer that the macro hands over"
+    )
 )]
 
 #[cfg(not(target_arch = "bpf"))]

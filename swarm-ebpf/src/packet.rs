@@ -227,7 +227,7 @@ impl CsumChange {
     /// An address in a protocol with a pseudo header.
     #[inline(always)]
     pub fn address(optional: bool) -> Self {
-        Self(4 | BPF_F_PSEUDO_HDR as u64 | Self::optional(optional))
+        Self(4 | u64::from(BPF_F_PSEUDO_HDR) | Self::optional(optional))
     }
 
     /// Two bytes of the transport header itself.
@@ -239,7 +239,7 @@ impl CsumChange {
     #[inline(always)]
     fn optional(optional: bool) -> u64 {
         if optional {
-            BPF_F_MARK_MANGLED_0 as u64
+            u64::from(BPF_F_MARK_MANGLED_0)
         } else {
             0
         }

@@ -35,6 +35,22 @@ enum Kind {
     Netns,
 }
 
+/// The crates whose tests need nothing but what set-up brings. Both kinds that run them name the same crates: another choice would
+/// have other features and compile the dependencies once more.
+const BY_THEMSELVES: [&str; 11] = [
+    "test",
+    "--no-fail-fast",
+    "--workspace",
+    "--exclude",
+    "swarm-ebpf",
+    "--exclude",
+    "swarm-tests-bpf",
+    "--exclude",
+    "swarm-tests-netns",
+    "--exclude",
+    "swarm-testkit",
+];
+
 /// What running a kind came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Count {
@@ -100,22 +116,8 @@ fn row(kind: Kind, count: Count, time: Duration) -> String {
 
 fn run_kind(kind: Kind, binaries: &build::Binaries) -> anyhow::Result<Count> {
     match kind {
-        Kind::Unit => cargo_test(
-            process::cargo()
-                .args(["test", "--no-fail-fast", "--workspace", "--tests"])
-                .args(["--exclude", "swarm-ebpf", "--exclude", "swarm-tests-bpf"])
-                .args([
-                    "--exclude",
-                    "swarm-tests-netns",
-                    "--exclude",
-                    "swarm-testkit",
-                ]),
-        ),
-        Kind::Doc => cargo_test(
-            process::cargo()
-                .args(["test", "--no-fail-fast", "--workspace", "--doc"])
-                .args(["--exclude", "swarm-ebpf"]),
-        ),
+        Kind::Unit => cargo_test(process::cargo().args(BY_THEMSELVES).arg("--tests")),
+        Kind::Doc => cargo_test(process::cargo().args(BY_THEMSELVES).arg("--doc")),
         Kind::Bpf => cargo_test(
             process::cargo()
                 .args(["test", "--no-fail-fast", "--package", "swarm-tests-bpf"])

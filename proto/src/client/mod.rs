@@ -1,5 +1,5 @@
 //! Clients that speak core types: what the Engine API and the agent use. Every call has a deadline and every failure is a
-//! [`ControlError`](swarm_core::control::ControlError).
+//! [`ControlError`].
 
 mod ca;
 mod control;
