@@ -228,10 +228,8 @@ fn mirror() -> anyhow::Result<String> {
     let own = targets
         .lines()
         .find_map(|line| line.strip_prefix("Debian http"));
-    Ok(own.map_or_else(
-        || "http://deb.debian.org/debian".to_owned(),
-        |rest| format!("http{rest}"),
-    ))
+    own.map(|rest| format!("http{rest}"))
+        .context("the machine's package sources name no Debian mirror: add one to /etc/apt")
 }
 
 /// The second column of `apt-cache madison`.
