@@ -39,3 +39,5 @@ pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
 /// Assignments in one message.
 pub const MAX_ASSIGNMENTS_PER_MESSAGE: usize = 256;
+/// Bytes of assignments in one message.
+pub const MAX_ASSIGNMENT_BYTES_PER_MESSAGE: usize = 1024 * 1024;

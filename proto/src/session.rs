@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use prost::Message as _;
 use swarm_core::{
     control::{Code, ControlError},
     dispatch::Delta,
@@ -17,7 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
 use crate::{
-    ConvertError, MAX_ASSIGNMENTS_PER_MESSAGE, MAX_MESSAGE_BYTES, Wire,
+    ConvertError, MAX_ASSIGNMENT_BYTES_PER_MESSAGE, MAX_ASSIGNMENTS_PER_MESSAGE, MAX_MESSAGE_BYTES,
+    Wire,
     client::{CALL_TIMEOUT, read, unreadable, within},
     convert::{from_list, ip_from_wire, ip_to_wire, list, required},
     status, wire,
@@ -71,6 +73,8 @@ pub enum ManagerEvent {
         /// Whether tasks may be placed here.
         availability: Availability,
     },
+    /// Send a heartbeat this often from now on.
+    HeartbeatChanged(Duration),
 }
 
 /// What an agent tells a manager.
@@ -140,8 +144,20 @@ pub struct SessionSender {
 }
 
 impl SessionSender {
-    /// Queues a message; fails when the session is over.
+    /// Queues a message; fails when the session is over. Reports on many tasks travel in several messages.
     pub async fn send(&self, event: &AgentEvent) -> Result<(), ControlError> {
+        if let AgentEvent::TaskStatuses(reports) = event
+            && reports.len() > MAX_ASSIGNMENTS_PER_MESSAGE
+        {
+            for part in reports.chunks(MAX_ASSIGNMENTS_PER_MESSAGE) {
+                self.queue(&AgentEvent::TaskStatuses(part.to_vec())).await?;
+            }
+            return Ok(());
+        }
+        self.queue(event).await
+    }
+
+    async fn queue(&self, event: &AgentEvent) -> Result<(), ControlError> {
         self.outgoing
             .send(event.to_wire())
             .await
@@ -191,6 +207,9 @@ impl SessionReceiver {
                 role: Wire::from_wire(change.role)?,
                 availability: Wire::from_wire(change.availability)?,
             }),
+            Kind::HeartbeatChanged(change) => Some(ManagerEvent::HeartbeatChanged(
+                Wire::from_wire(change.heartbeat_period_ns)?,
+            )),
         })
     }
 }
@@ -211,11 +230,11 @@ fn collect_part(
 
 /// A generation in parts of bounded size, for the wire.
 pub fn split_delta(delta: &Delta) -> Vec<wire::ManagerMessage> {
-    let upserts = delta.upserts.chunks(MAX_ASSIGNMENTS_PER_MESSAGE);
     let removals = delta.removals.chunks(MAX_ASSIGNMENTS_PER_MESSAGE);
-    let mut parts: Vec<wire::AssignmentsPart> = upserts
-        .map(|items| wire::AssignmentsPart {
-            upserts: list(items),
+    let mut parts: Vec<wire::AssignmentsPart> = chunks_by_size(list(&delta.upserts))
+        .into_iter()
+        .map(|upserts| wire::AssignmentsPart {
+            upserts,
             ..wire::AssignmentsPart::default()
         })
         .chain(removals.map(|keys| wire::AssignmentsPart {
@@ -239,6 +258,29 @@ pub fn split_delta(delta: &Delta) -> Vec<wire::ManagerMessage> {
             kind: Some(wire::manager_message::Kind::Assignments(part)),
         })
         .collect()
+}
+
+/// Assignments in chunks that are bounded in number and in bytes; one that is larger alone has a chunk of its own.
+fn chunks_by_size(items: Vec<wire::Assignment>) -> Vec<Vec<wire::Assignment>> {
+    let mut chunks: Vec<Vec<wire::Assignment>> = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let size = item.encoded_len();
+        match chunks.last_mut() {
+            Some(chunk)
+                if chunk.len() < MAX_ASSIGNMENTS_PER_MESSAGE
+                    && bytes + size <= MAX_ASSIGNMENT_BYTES_PER_MESSAGE =>
+            {
+                chunk.push(item);
+                bytes += size;
+            }
+            Some(_) | None => {
+                chunks.push(vec![item]);
+                bytes = size;
+            }
+        }
+    }
+    chunks
 }
 
 impl Wire for AgentEvent {
@@ -369,6 +411,25 @@ mod tests {
         assert_eq!(seen.pop(), Some(Some(ManagerEvent::Assignments(delta))));
         assert!(seen.iter().all(Option::is_none));
         assert_eq!(parts, Delta::default());
+    }
+
+    /// Few assignments with large specifications are cut by their bytes.
+    #[test]
+    fn large_assignments_do_not_make_large_messages() {
+        let item = |bytes: usize| wire::Assignment {
+            kind: Some(wire::assignment::Kind::Service(wire::ServiceInfo {
+                name: "x".repeat(bytes),
+                ..wire::ServiceInfo::default()
+            })),
+        };
+        let limit = MAX_ASSIGNMENT_BYTES_PER_MESSAGE;
+        let sizes = |items: Vec<wire::Assignment>| -> Vec<usize> {
+            chunks_by_size(items).iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(vec![item(limit / 3); 5]), [2, 2, 1]);
+        assert_eq!(sizes(vec![item(limit * 2), item(1), item(1)]), [1, 2]);
+        assert_eq!(sizes(vec![item(1); 300]), [256, 44]);
+        assert_eq!(sizes(Vec::new()), [0; 0]);
     }
 
     #[test]

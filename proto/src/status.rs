@@ -5,7 +5,7 @@ use std::error::Error;
 use swarm_core::control::{Code, ControlError};
 use tonic::Status;
 
-use crate::ConvertError;
+use crate::{ConvertError, tls::NotAManager};
 
 /// A refusal as a gRPC status.
 pub fn to_status(error: ControlError) -> Status {
@@ -19,8 +19,13 @@ pub fn from_status(status: &Status) -> ControlError {
     };
     // Made by the transport, not by the other side: name the innermost cause, which is what helps.
     let mut innermost = source;
+    let mut hopeless = is_no_manager(innermost);
     while let Some(next) = innermost.source() {
         innermost = next;
+        hopeless |= is_no_manager(innermost);
+    }
+    if hopeless {
+        return ControlError::new(Code::FailedPrecondition, innermost.to_string());
     }
     let code = match core_code(status.code()) {
         Code::Unknown => Code::Unavailable,
@@ -39,6 +44,13 @@ pub fn from_status(status: &Status) -> ControlError {
         code,
         format!("connection to the manager failed: {innermost}"),
     )
+}
+
+/// Whether this says that something else than a manager answered.
+fn is_no_manager(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.and_then(std::io::Error::get_ref)
+        .is_some_and(|cause| cause.is::<NotAManager>())
 }
 
 /// A message that core cannot represent, as a refusal.

@@ -10,7 +10,7 @@ use swarm_proto::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Interval, MissedTickBehavior, interval, sleep},
 };
 use tracing::{info, warn};
 
@@ -19,6 +19,9 @@ use crate::{state::KnownManager, worker};
 /// First and longest pause between attempts. SwarmKit waits up to 8 s; a manager that restarts is back in less than one, and until
 /// its agents are too every node counts as unknown.
 const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// Shortest time between heartbeats, whatever a manager says.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -126,13 +129,16 @@ impl Session {
         {
             return SessionError::Closed;
         }
-        let mut heartbeat = interval(heartbeat_period);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeat = heartbeats(heartbeat_period);
         loop {
             let sent = tokio::select! {
                 _ = heartbeat.tick() => sender.send(&AgentEvent::Heartbeat).await,
                 Some(report) = outbox.recv() => sender.send(&report).await,
                 event = receiver.next() => match event {
+                    Ok(Some(ManagerEvent::HeartbeatChanged(period))) => {
+                        heartbeat = heartbeats(period);
+                        Ok(())
+                    }
                     Ok(Some(event)) => {
                         self.deliver(event);
                         Ok(())
@@ -173,6 +179,8 @@ impl Session {
                     self.managers.send_replace(known);
                 }
             }
+            // The exchange itself follows it.
+            ManagerEvent::HeartbeatChanged(_) => {}
             ManagerEvent::NodeChanged { role, .. } => {
                 if self.roles.send(WantedRole(role)).is_err() {
                     warn!("a wish for another role arrived after the node ended");
@@ -180,4 +188,12 @@ impl Session {
             }
         }
     }
+}
+
+/// One heartbeat at once, then one each period.
+fn heartbeats(period: Duration) -> Interval {
+    // A period of zero would panic; no manager means it.
+    let mut heartbeats = interval(period.max(SHORTEST_HEARTBEAT));
+    heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeats
 }

@@ -250,6 +250,7 @@ impl Refusal {
             Self::NodeLocalNetwork { .. } | Self::NetworkScope => 403,
             Self::NetworkExists { .. } => 409,
             Self::DesiredStateFilter { .. } | Self::NoLogStream { swarm: true } => 500,
+            Self::Cluster(error) if error.message.starts_with(NO_LEADER) => 500,
             Self::Cluster(error) => cluster_status(error.code),
             Self::InvalidJson { .. }
             | Self::ContentType { .. }
@@ -303,10 +304,16 @@ fn cluster_status(code: Code) -> u16 {
     }
 }
 
+/// How SwarmKit's text begins that says that nothing can be decided; Docker passes it on as an unknown error.
+const NO_LEADER: &str = "The swarm does not have a leader.";
+
 /// Text of a cluster's refusal. Docker's daemon looks objects up by itself, so "not found" and "ambiguous" are its own
 /// words, as are those about this node's state; everything else is passed on with SwarmKit's prefix.
 fn cluster_text(error: &ControlError) -> String {
     match error.code {
+        _ if error.message.starts_with(NO_LEADER) => {
+            ControlError::new(Code::Unknown, error.message.clone()).rpc_text()
+        }
         Code::NotFound | Code::Unavailable => error.message.clone(),
         Code::InvalidArgument if error.message.ends_with("matches found)") => error.message.clone(),
         // SwarmKit reports a stale version without a code of its own.
@@ -362,6 +369,12 @@ mod tests {
                 "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm",
             ),
             (Code::Unavailable, "locked", 503, "locked"),
+            (
+                Code::Unavailable,
+                "The swarm does not have a leader. It's possible",
+                500,
+                "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible",
+            ),
         ] {
             let refusal = Refusal::from(ControlError::new(code, message));
             assert_eq!(

@@ -78,9 +78,7 @@ const CLUSTER: &[Rule] = &[
     refuse("CAConfig.ForceRotate"),
     only("Raft.ElectionTick", &["10"]),
     only("Raft.HeartbeatTick", &["1"]),
-    only("Raft.SnapshotInterval", &["10000"]),
     refuse("Raft.KeepOldSnapshots"),
-    only("Raft.LogEntriesForSlowFollowers", &["500"]),
 ];
 
 /// Refuses what a service specification asks for in vain.

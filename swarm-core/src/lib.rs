@@ -16,6 +16,7 @@ extern crate std;
 
 pub mod allocator;
 pub mod ca;
+pub mod compaction;
 pub mod constraint;
 pub mod control;
 pub mod datapath;

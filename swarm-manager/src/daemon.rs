@@ -1,6 +1,7 @@
 //! This manager as a process: its state on disk, its sockets, and the way from idle to running and back.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
@@ -15,6 +16,7 @@ use swarm_core::{
     control::{Code, ControlError},
     id::NodeId,
     model::{Node, Reachability},
+    store::Store,
 };
 use swarm_proto::{
     MAX_MESSAGE_BYTES,
@@ -42,6 +44,7 @@ use crate::{
     },
     drive::{self, DriveHandle},
     raft::{
+        compaction,
         database::{StateDb, StateError, ThisMember, key},
         node::{Leadership, RaftNode, StartError},
     },
@@ -49,6 +52,13 @@ use crate::{
 
 /// Silence after which a connection is probed, and after which it is closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Calls at a time on one connection. An agent has one session, one log stream and short calls; a follower passes on the
+/// sessions of all agents that came to it.
+const MAX_CALLS: u32 = 10_000;
+/// The same for streams that a peer opens and resets at once, as attackers do (CVE-2023-44487).
+const MAX_RESET_CALLS: usize = 64;
+/// Bytes of a call's headers.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How often the certificate files are looked at for a renewal.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
 /// How long open calls may take when the process stops.
@@ -103,6 +113,8 @@ pub(crate) struct Running {
     pub(crate) drive: DriveHandle,
     pub(crate) identity: Arc<Identity>,
     pub(crate) logs: Broker,
+    /// One change of the members at a time.
+    pub(crate) members: Arc<tokio::sync::Mutex<()>>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -133,6 +145,19 @@ impl Running {
             Reachability::Unreachable
         };
         node
+    }
+
+    /// The managers that do not answer the leader, which must be this one.
+    pub(crate) fn unreachable_managers(&self, store: &Store) -> BTreeSet<NodeId> {
+        let live = store
+            .nodes()
+            .map(|node| self.with_live_status(node.clone()));
+        live.filter(|node| {
+            let manager = node.manager.as_ref();
+            manager.is_some_and(|manager| manager.reachability == Reachability::Unreachable)
+        })
+        .map(|node| node.id)
+        .collect()
     }
 }
 
@@ -253,9 +278,11 @@ impl Manager {
                 source,
             }
         })?;
+        let members = Arc::default();
         let running = Arc::new(Running {
-            drive: drive::start(raft.clone(), stop.clone()),
+            drive: drive::start(raft.clone(), Arc::clone(&members), stop.clone()),
             raft,
+            members,
             identity,
             logs: Broker::default(),
             stop: stop.clone(),
@@ -268,6 +295,8 @@ impl Manager {
                 manager.note(Some(error.to_string()));
             }
         });
+        let compaction = compaction::run(running.raft.clone());
+        tokio::spawn(running.stop.clone().run_until_cancelled_owned(compaction));
         let watch = Arc::clone(self).follow_certificates(Arc::clone(&running), credentials);
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(watch));
         Ok(running)
@@ -331,6 +360,10 @@ where
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .max_concurrent_streams(MAX_CALLS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESET_CALLS))
+        .http2_max_local_error_reset_streams(Some(MAX_RESET_CALLS))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .layer(GateLayer::new(Arc::clone(&manager)))
         .add_service(LocalServer::new(LocalApi::new(Arc::clone(&manager))))
         .add_service(ControlServer::new(ControlApi::new(Arc::clone(&manager))))

@@ -1,18 +1,18 @@
 //! The one loop of a leading manager: take events, call core, commit what it decides. Everything it decides from is in the
 //! replicated store or in `swarm_core::leader::Leader`, which is made anew by every new leader.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use swarm_core::{
-    control::{self, Code, ControlError},
+    control::{self, Code, ControlError, MemberFix, RaftMember},
     id::{NodeId, TaskId},
     leader::{Leader, Left, SessionId},
-    model::{NodeDescription, Role, TaskStatus},
+    model::{NodeDescription, TaskStatus},
     store::{Object, Transaction},
     time::Timestamp,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::{
     clock::{SystemRandom, now},
@@ -114,9 +114,17 @@ impl DriveHandle {
 }
 
 /// Starts the loop; it ends when `stop` is notified.
-pub(crate) fn start(raft: RaftNode, stop: tokio_util::sync::CancellationToken) -> DriveHandle {
+pub(crate) fn start(
+    raft: RaftNode,
+    members: Arc<Mutex<()>>,
+    stop: tokio_util::sync::CancellationToken,
+) -> DriveHandle {
     let (sender, events) = mpsc::channel(QUEUE);
-    let drive = Drive { raft, events };
+    let drive = Drive {
+        raft,
+        members,
+        events,
+    };
     tokio::spawn(async move {
         stop.run_until_cancelled(drive.run()).await;
     });
@@ -125,6 +133,8 @@ pub(crate) fn start(raft: RaftNode, stop: tokio_util::sync::CancellationToken) -
 
 struct Drive {
     raft: RaftNode,
+    /// One change of the members at a time.
+    members: Arc<Mutex<()>>,
     events: mpsc::Receiver<Event>,
 }
 
@@ -301,30 +311,59 @@ impl Drive {
         tracing::warn!(%node, attempts = WRITE_ATTEMPTS, "report of an agent was overtaken");
     }
 
-    /// Takes managers that are to be workers out of Raft.
+    /// Takes managers that are to be workers out of Raft, and finishes or undoes what a crash cut short. A join that is under
+    /// way has its turn first; this is called again when it is over.
     async fn reconcile_members(&self) {
-        let demoted: Vec<(NodeId, u64)> = {
-            let store = self.raft.store().read();
-            let nodes = store
-                .nodes()
-                .filter(|node| node.spec.role == Role::Worker)
-                .filter_map(|node| Some((node.id.clone(), node.manager.as_ref()?.raft_id)));
-            nodes.collect()
+        let Ok(_alone) = self.members.try_lock() else {
+            return;
         };
-        for (node, raft_id) in demoted {
-            if raft_id == self.raft.this().raft_id {
-                // The next leader finishes it.
-                if self.raft.hand_over().await.is_none() {
-                    tracing::warn!(%node, "nobody can take over the leadership of this demoted manager");
-                }
-                return;
-            }
-            if let Err(error) = remove_member(&self.raft, &node, raft_id).await {
-                tracing::warn!(%node, %error, "demoted manager is still a member of raft");
+        let fixes = {
+            let members = raft_members(&self.raft);
+            let this = self.raft.this().raft_id;
+            control::member_fixes(&self.raft.store().read(), &members, this)
+        };
+        for fix in fixes {
+            if let Err(error) = self.fix_member(&fix).await {
+                tracing::warn!(?fix, %error, "the managers are not yet as they should be");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }
+
+    async fn fix_member(&self, fix: &MemberFix) -> Result<(), ControlError> {
+        match fix {
+            // The next leader finishes it.
+            MemberFix::HandOver => match self.raft.hand_over().await {
+                Some(_heir) => Ok(()),
+                None => Err(ControlError::new(
+                    Code::Unavailable,
+                    "nobody can take over the leadership of this demoted manager",
+                )),
+            },
+            MemberFix::Remove { raft_id } => self.raft.remove_member(*raft_id).await,
+            MemberFix::Record { node, manager } => {
+                let store = self.raft.store();
+                let recorded = control::set_manager(&store.read(), node, manager.clone(), now())?;
+                self.raft.propose(recorded).await
+            }
+        }
+    }
+}
+
+/// Raft's members as core knows them. One whose record cannot be read is left alone.
+fn raft_members(raft: &RaftNode) -> Vec<RaftMember> {
+    let voters = raft.voters();
+    let members = raft.members().into_iter();
+    members
+        .filter_map(|(raft_id, member)| {
+            Some(RaftMember {
+                raft_id,
+                node: member.node_id.parse().ok()?,
+                addr: member.addr.parse().ok()?,
+                voter: voters.contains_key(&raft_id),
+            })
+        })
+        .collect()
 }
 
 /// Ends a manager's membership and says so in its node object.
@@ -333,9 +372,7 @@ pub(crate) async fn remove_member(
     node: &NodeId,
     raft_id: u64,
 ) -> Result<(), ControlError> {
-    if raft.voters().contains_key(&raft_id) {
-        raft.remove_voter(raft_id).await?;
-    }
+    raft.remove_member(raft_id).await?;
     let transaction = control::set_manager(&raft.store().read(), node, None, now())?;
     raft.propose(transaction).await
 }

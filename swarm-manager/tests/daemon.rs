@@ -91,7 +91,7 @@ impl Agent {
                         self.sender.send(&done).await.unwrap();
                     }
                     Some(ManagerEvent::Managers(managers)) => assert!(!managers.is_empty()),
-                    Some(ManagerEvent::NodeChanged { .. }) => {}
+                    Some(ManagerEvent::NodeChanged { .. } | ManagerEvent::HeartbeatChanged(_)) => {}
                     None => panic!("the session ended while waiting for {what}"),
                 }
             }

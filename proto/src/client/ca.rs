@@ -1,11 +1,15 @@
 //! Getting and renewing a node's certificate.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use swarm_core::{
-    control::{Code, ControlError},
+    control::{Code, ControlError, check_clock},
     id::NodeId,
     model::{Availability, Role},
+    time::Timestamp,
 };
 use tonic::transport::Channel;
 
@@ -58,9 +62,12 @@ impl CaClient {
 
     /// The root certificate, as whoever answers gives it: compare its digest before trusting it.
     pub async fn root_certificate(&self) -> Result<String, ControlError> {
+        Ok(self.root().await?.cert_pem)
+    }
+
+    async fn root(&self) -> Result<wire::RootCertificate, ControlError> {
         let mut rpc = self.inner.clone();
-        let reply = within(CALL_TIMEOUT, rpc.get_root_certificate(wire::Empty {})).await?;
-        Ok(reply.cert_pem)
+        within(CALL_TIMEOUT, rpc.get_root_certificate(wire::Empty {})).await
     }
 
     /// A certificate for a node that joins with a token.
@@ -97,14 +104,18 @@ impl CaClient {
         availability: Availability,
     ) -> Result<NodeCertificate, ControlError> {
         let expected = token_digest(token)?;
-        let ca_pem = Self::new(tls::unverified(addr).map_err(|error| unusable(&error))?)
-            .root_certificate()
+        let root = Self::new(tls::unverified(addr).map_err(|error| unusable(&error))?)
+            .root()
             .await?;
+        let (ca_pem, theirs) = (root.cert_pem, Timestamp(root.now_ns));
         if tls::digest_base36(&ca_pem) != expected {
             return Err(ControlError::new(
                 Code::Unauthenticated,
                 "remote CA does not match fingerprint. Expected: ".to_owned() + expected,
             ));
+        }
+        if !theirs.is_zero() {
+            check_clock(this_clock(), theirs)?;
         }
         let trusted = tls::anonymous(addr, &ca_pem).map_err(|error| unusable(&error))?;
         Self::new(trusted)
@@ -121,6 +132,13 @@ impl CaClient {
         let channel = tls::any_manager(addr, identity).map_err(|error| unusable(&error))?;
         Self::new(channel).renew(&csr.csr_pem).await
     }
+}
+
+/// The moment, on this host's clock.
+fn this_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = since.unwrap_or_default().as_nanos(); // a clock before 1970 counts as 1970
+    Timestamp(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// The part of a join token that names the certificate authority.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::{CertificateError, ClientConfig, pki_types::ServerName};
 use swarm_core::id::NodeId;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -98,8 +98,39 @@ fn channel(addr: String, name: String, config: ClientConfig) -> Channel {
             let tls = connector
                 .connect(name, tcp)
                 .await
-                .map_err(|error| io::Error::new(error.kind(), format!("{addr}: {error}")))?;
+                .map_err(|error| explained(&addr, &error))?;
             Ok::<_, io::Error>(TokioIo::new(tls))
         }
     }))
+}
+
+/// Who answered at an address is no manager: another attempt will not help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotAManager(String);
+
+/// A failed handshake with what to look at: people confuse ports more often than bytes get damaged.
+fn explained(addr: &str, error: &io::Error) -> io::Error {
+    let cause = error.get_ref();
+    let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidMessage(_) | rustls::Error::NoApplicationProtocol) => {
+            io::Error::new(
+                error.kind(),
+                NotAManager(format!(
+                    "{addr} does not answer as a swarm manager does ({error}); is it the address and the port of one?"
+                )),
+            )
+        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        )) => io::Error::new(
+            error.kind(),
+            format!("{addr}: {error}; are the clocks of both hosts right?"),
+        ),
+        Some(_) | None => io::Error::new(error.kind(), format!("{addr}: {error}")),
+    }
 }

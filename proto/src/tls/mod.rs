@@ -14,6 +14,7 @@ mod issuer;
 mod keys;
 mod verify;
 
+pub(crate) use connect::NotAManager;
 pub use connect::{anonymous, any_manager, exact_node, unix, unverified};
 pub use credentials::{CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE};
 pub use identity::{Identity, Peer};

@@ -7,9 +7,11 @@ mod cluster;
 mod error;
 mod filter;
 mod lookup;
+mod members;
 mod network;
 mod node;
 mod service;
+mod skew;
 mod validate;
 
 pub use bootstrap::{InitRequest, bootstrap};
@@ -20,9 +22,11 @@ pub use filter::{
     list_tasks, parse_desired_state,
 };
 pub use lookup::{find_network, find_node, find_service, find_task};
+pub use members::{MemberFix, RaftMember, forget_newcomer, member_fixes};
 pub use network::{create_network, remove_network};
 pub use node::{NewNode, add_node, remove_node, set_manager, update_node};
 pub use service::{create_service, remove_service, update_service};
+pub use skew::check_clock;
 
 use crate::model::{Meta, Version};
 

@@ -1,6 +1,6 @@
 //! Nodes: joining, the operator's wishes, removal.
 
-use alloc::format;
+use alloc::{collections::BTreeSet, format};
 use core::net::{IpAddr, SocketAddr};
 
 use super::{Code, ControlError, check_version, validate};
@@ -80,44 +80,53 @@ pub fn set_manager(
     Ok(Transaction::new(now).put(Object::Node(node), version))
 }
 
-/// `node update|promote|demote`: labels, availability and role.
+/// `node update|promote|demote`: labels, availability and role. `unreachable` are the members of Raft that do not answer
+/// the leader right now.
 pub fn update_node(
     store: &Store,
     id: &NodeId,
     version: Version,
     spec: NodeSpec,
+    unreachable: &BTreeSet<NodeId>,
     now: Timestamp,
 ) -> Result<Transaction, ControlError> {
     let node = current(store, id)?;
     check_version(version, node.meta)?;
     validate::labels(&spec.annotations.labels)?;
     if node.spec.role == Role::Manager && spec.role == Role::Worker {
-        check_demotion(store)?;
+        check_demotion(store, id, unreachable)?;
     }
     let mut node = node.clone();
     node.spec = spec;
     Ok(Transaction::new(now).put(Object::Node(node), version))
 }
 
-/// Refuses to demote the last manager, or one without which the rest would have no quorum.
-fn check_demotion(store: &Store) -> Result<(), ControlError> {
-    let managers = store.nodes().filter(|node| node.spec.role == Role::Manager);
-    let (mut total, mut reachable) = (0usize, 0usize);
-    for node in managers {
-        total = total.saturating_add(1);
-        let manager = node.manager.as_ref();
-        if manager.is_none_or(|manager| manager.reachability != Reachability::Unreachable) {
-            reachable = reachable.saturating_add(1);
-        }
+/// Refuses to demote the last manager, or one without which the rest would have no quorum. A node that was promoted and
+/// is not a member of Raft yet counts for nothing, so its promotion can be taken back at any time.
+fn check_demotion(
+    store: &Store,
+    id: &NodeId,
+    unreachable: &BTreeSet<NodeId>,
+) -> Result<(), ControlError> {
+    let members = store
+        .nodes()
+        .filter(|node| node.spec.role == Role::Manager && node.manager.is_some());
+    let members: BTreeSet<&NodeId> = members.map(|node| &node.id).collect();
+    if !members.contains(id) {
+        return Ok(());
     }
-    if total <= 1 {
+    let remaining = members.len().saturating_sub(1);
+    if remaining == 0 {
         return Err(ControlError::new(
             Code::FailedPrecondition,
             "attempting to demote the last manager of the swarm",
         ));
     }
-    let remaining = total.saturating_sub(1);
-    if reachable.saturating_sub(1) < (remaining / 2).saturating_add(1) {
+    let answering = members
+        .iter()
+        .filter(|member| **member != id && !unreachable.contains(**member))
+        .count();
+    if answering < (remaining / 2).saturating_add(1) {
         return Err(ControlError::new(
             Code::FailedPrecondition,
             "can't remove member from the raft: this would result in a loss of quorum",
@@ -171,7 +180,7 @@ fn orphaned(mut task: Task, now: Timestamp) -> Task {
     task
 }
 
-fn current<'a>(store: &'a Store, id: &NodeId) -> Result<&'a Node, ControlError> {
+pub(super) fn current<'a>(store: &'a Store, id: &NodeId) -> Result<&'a Node, ControlError> {
     store
         .node(id)
         .ok_or_else(|| ControlError::new(Code::NotFound, format!("node {id} not found")))

@@ -1,6 +1,7 @@
 //! Requests and their refusals, with the texts people see.
 
 use alloc::{
+    collections::BTreeSet,
     format,
     string::{String, ToString as _},
     vec::Vec,
@@ -312,6 +313,7 @@ fn nodes_are_demoted_and_removed_with_care() {
         &manager.id,
         manager.meta.version,
         spec,
+        &BTreeSet::new(),
         cluster.now,
     );
     assert_eq!(

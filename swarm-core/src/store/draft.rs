@@ -1,18 +1,21 @@
 //! Changes that are not committed yet, laid over the store: the phases of one leader step read what the earlier phases
 //! decided, and the result becomes one transaction whose every write names the version that was seen.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use core::net::Ipv4Addr;
 
 use super::{Change, Object, ObjectId, Store, Tables, Transaction};
 use crate::{
     id::{NetworkId, NodeId, ServiceId, TaskId},
-    model::{Cluster, Network, Node, Protocol, Service, Task, TaskState, Version},
+    model::{Cluster, Network, Node, Protocol, Service, Task, TaskSpec, TaskState, Version},
     time::Timestamp,
 };
 
 /// Objects that one transaction may touch, so that no Raft entry grows with the cluster.
 const MAX_OBJECTS: usize = 1000;
+/// Bytes of task specifications that one transaction may carry: each task has a copy of its service's, and an entry must
+/// fit into one message between managers.
+const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
 
 /// A store with changes laid over it.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct Draft<'a> {
     base: &'a Store,
     over: Tables,
     removed_tasks: BTreeSet<TaskId>,
+    /// About how many bytes the specifications of the tasks in `over` have.
+    spec_bytes: usize,
     now: Timestamp,
 }
 
@@ -29,6 +34,7 @@ impl<'a> Draft<'a> {
             base,
             over: Tables::default(),
             removed_tasks: BTreeSet::new(),
+            spec_bytes: 0,
             now,
         }
     }
@@ -45,7 +51,7 @@ impl<'a> Draft<'a> {
             + over.tasks.len()
             + over.networks.len()
             + self.removed_tasks.len();
-        touched >= MAX_OBJECTS
+        touched >= MAX_OBJECTS || self.spec_bytes >= MAX_SPEC_BYTES
     }
 
     /// Whether a task may be changed: there is room, or it is touched already.
@@ -185,6 +191,9 @@ impl<'a> Draft<'a> {
         if task.meta.version == Version(0) {
             task.meta.created_at = self.now;
         }
+        if !self.over.tasks.contains_key(&task.id) {
+            self.spec_bytes = self.spec_bytes.saturating_add(text_bytes(&task.spec));
+        }
         self.over.insert(Object::Task(task));
     }
 
@@ -236,4 +245,33 @@ impl<'a> Draft<'a> {
             changes,
         }
     }
+}
+
+/// Bytes of the texts of a specification: what makes one large.
+fn text_bytes(spec: &TaskSpec) -> usize {
+    let container = &spec.container;
+    let lists = [
+        &container.command,
+        &container.args,
+        &container.env,
+        &container.groups,
+        &container.hosts,
+        &container.capability_add,
+        &container.capability_drop,
+        &spec.placement.constraints,
+    ];
+    let listed = lists.into_iter().flatten().map(String::len);
+    let mapped = container.labels.iter().chain(&container.sysctls);
+    let mounted = container.mounts.iter().map(|mount| mount.target.len());
+    let single = [
+        container.image.len(),
+        container.registry_auth.len(),
+        container.dir.len(),
+        container.user.len(),
+    ];
+    listed
+        .chain(mapped.map(|(key, value)| key.len().saturating_add(value.len())))
+        .chain(mounted)
+        .chain(single)
+        .fold(0, usize::saturating_add)
 }

@@ -45,6 +45,7 @@ impl Ca for CaApi {
         let running = self.manager.running().map_err(refuse)?;
         Ok(Response::new(wire::RootCertificate {
             cert_pem: running.identity.ca_pem(),
+            now_ns: now().0,
         }))
     }
 

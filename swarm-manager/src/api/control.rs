@@ -176,8 +176,11 @@ impl Control for ControlApi {
         let id = NodeId::from_wire(request.id).map_err(malformed)?;
         let spec: NodeSpec = required(request.spec, "spec").map_err(malformed)?;
         let version = Version(request.version);
+        let running = self.manager.running().map_err(refuse)?;
         self.write(true, |store, now| {
-            control::update_node(store, &id, version, spec.clone(), now).map(|txn| ((), txn))
+            let silent = running.unreachable_managers(store);
+            control::update_node(store, &id, version, spec.clone(), &silent, now)
+                .map(|txn| ((), txn))
         })
         .await?;
         self.stored(|store| store.node(&id).cloned())

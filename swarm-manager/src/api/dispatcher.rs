@@ -17,7 +17,10 @@ use swarm_proto::{
     session::{AgentEvent, Hello, ManagerInfo, Welcome, split_delta},
     wire::{self, dispatcher_server::Dispatcher},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{
+    mpsc::{self, error::SendTimeoutError},
+    watch,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -33,6 +36,8 @@ use crate::{
 const BATCH: Duration = Duration::from_millis(15);
 /// Messages that wait for a slow agent.
 const QUEUE: usize = 64;
+/// How long an agent may take to make room for one more message; then it is cut off and comes back for a snapshot.
+const SEND_PATIENCE: Duration = Duration::from_secs(10);
 /// How long an agent may take to introduce itself.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -89,7 +94,10 @@ impl Dispatcher for DispatcherApi {
             node,
             id: session,
             sender,
-            sent: Sent::default(),
+            sent: Sent {
+                heartbeat: welcome.heartbeat_period,
+                ..Sent::default()
+            },
         };
         tokio::spawn(session.run(welcome, incoming));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -132,6 +140,7 @@ struct Sent {
     assignments: Assignments,
     managers: Vec<ManagerInfo>,
     wishes: Option<(Role, Availability)>,
+    heartbeat: Duration,
 }
 
 struct Session {
@@ -161,8 +170,9 @@ impl Session {
             Over::Agent(why) => why,
             Over::Us(error) => {
                 tracing::info!(node = %self.node, %error, "session of an agent is ended");
-                if self.sender.send(Err(refuse(error))).await.is_err() {
-                    tracing::debug!(node = %self.node, "the agent was gone already");
+                let told = self.sender.send_timeout(Err(refuse(error)), BATCH).await;
+                if told.is_err() {
+                    tracing::debug!(node = %self.node, "the agent was not told why");
                 }
                 Left::Closed
             }
@@ -236,6 +246,15 @@ impl Session {
                 .await?;
             self.sent.wishes = Some(wishes);
         }
+        let heartbeat = heartbeat_interval(&self.running);
+        if self.sent.heartbeat != heartbeat {
+            let message = wire::HeartbeatChanged {
+                heartbeat_period_ns: heartbeat.to_wire(),
+            };
+            self.tell(wire::manager_message::Kind::HeartbeatChanged(message))
+                .await?;
+            self.sent.heartbeat = heartbeat;
+        }
         if let Some(delta) = self.next_delta(assignments) {
             for part in split_delta(&delta) {
                 self.pass(part).await?;
@@ -306,10 +325,14 @@ impl Session {
     }
 
     async fn pass(&self, message: wire::ManagerMessage) -> Result<(), Over> {
-        self.sender
-            .send(Ok(message))
-            .await
-            .map_err(|_| Over::Agent(Left::Closed))
+        match self.sender.send_timeout(Ok(message), SEND_PATIENCE).await {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Closed(_)) => Err(Over::Agent(Left::Closed)),
+            Err(SendTimeoutError::Timeout(_)) => {
+                let text = "the agent does not read what it is sent";
+                Err(Over::Us(ControlError::new(Code::DeadlineExceeded, text)))
+            }
+        }
     }
 }
 

@@ -19,6 +19,10 @@ use swarm_core::{
     model::Role,
 };
 use swarm_proto::{MAX_MESSAGE_BYTES, tls};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tonic::{Status, body::Body, transport::Channel};
 use tower::{Layer, Service, ServiceExt as _};
 
@@ -40,6 +44,14 @@ const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 const NEWS_PATIENCE: Duration = Duration::from_secs(1);
 /// Leaders a call is offered to.
 const FORWARD_ATTEMPTS: u32 = 4;
+/// How long a call is offered to leaders before the answer is that there is none; shorter than what callers wait.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a call may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Largest message of a caller without a certificate: a certificate request and a token.
+const MAX_ANONYMOUS_BYTES: usize = 64 * 1024;
+/// Calls of callers without a certificate at a time.
+const MAX_STRANGERS: usize = 128;
 /// What gRPC puts before a message.
 const FRAME_BYTES: usize = 5;
 
@@ -75,6 +87,7 @@ fn route(path: &str) -> Option<Route> {
 pub(crate) struct GateLayer {
     manager: Arc<Manager>,
     leader: Arc<Mutex<Option<(Member, Channel)>>>,
+    strangers: Arc<Semaphore>,
 }
 
 impl GateLayer {
@@ -82,6 +95,7 @@ impl GateLayer {
         Self {
             manager,
             leader: Arc::default(),
+            strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
         }
     }
 }
@@ -137,20 +151,67 @@ where
             if streams {
                 return layer.once(inner, request).await;
             }
-            let (parts, body) = request.into_parts();
-            let limited = http_body_util::Limited::new(body, MAX_MESSAGE_BYTES + FRAME_BYTES);
-            match limited.collect().await {
-                Ok(body) => {
-                    let request = http::Request::from_parts(parts, body.to_bytes());
-                    layer.until_answered(inner, request).await
-                }
-                Err(error) => Ok(Status::invalid_argument(error.to_string()).into_http()),
+            let _permit = match layer.let_in(&request) {
+                Ok(permit) => permit,
+                Err(refusal) => return Ok(refuse(refusal).into_http()),
+            };
+            match whole(request).await {
+                Ok(request) => layer.until_answered(inner, request).await,
+                Err(refusal) => Ok(refuse(refusal).into_http()),
             }
         })
     }
 }
 
+/// Takes in a call's message, once the caller may make the call at all: a stranger's bytes are not kept, and nobody may
+/// take for ever to send them.
+async fn whole(request: http::Request<Body>) -> Result<http::Request<Bytes>, ControlError> {
+    let (parts, body) = request.into_parts();
+    let Some(origin) = parts.extensions.get::<Origin>() else {
+        return Err(denied("the connection has no origin"));
+    };
+    let caller = Caller::of(origin, &parts.headers);
+    if let Some(route) = route(parts.uri.path()) {
+        admit(&caller, route)?;
+    }
+    let largest = match caller.who {
+        Who::Anonymous => MAX_ANONYMOUS_BYTES,
+        Who::Local | Who::Node { .. } => MAX_MESSAGE_BYTES + FRAME_BYTES,
+    };
+    let limited = http_body_util::Limited::new(body, largest);
+    match tokio::time::timeout(BODY_PATIENCE, limited.collect()).await {
+        Ok(Ok(body)) => Ok(http::Request::from_parts(parts, body.to_bytes())),
+        Ok(Err(error)) => {
+            let text = format!("the message cannot be read: {error}");
+            Err(ControlError::new(Code::InvalidArgument, text))
+        }
+        Err(_elapsed) => Err(ControlError::new(
+            Code::DeadlineExceeded,
+            "the message did not arrive in time",
+        )),
+    }
+}
+
 impl GateLayer {
+    /// Strangers share a small number of places, so that they cannot take all of our memory.
+    fn let_in(
+        &self,
+        request: &http::Request<Body>,
+    ) -> Result<Option<OwnedSemaphorePermit>, ControlError> {
+        let stranger = matches!(
+            request.extensions().get::<Origin>(),
+            Some(Origin::Remote { peer: None, .. })
+        );
+        if !stranger {
+            return Ok(None);
+        }
+        let permit = Arc::clone(&self.strangers).try_acquire_owned();
+        permit.map(Some).map_err(|_full| {
+            let text = "too many nodes are joining at the same time; try again";
+            ControlError::new(Code::Unavailable, text)
+        })
+    }
+
     /// A call that streams: it has one chance.
     async fn once<S>(&self, mut inner: S, mut request: http::Request<Body>) -> Answer
     where
@@ -173,6 +234,7 @@ impl GateLayer {
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
             + Clone,
     {
+        let give_up = Instant::now() + ANSWER_PATIENCE;
         let mut attempt = 1;
         loop {
             let mut try_this = request.clone().map(|body| Body::new(Full::new(body)));
@@ -187,7 +249,7 @@ impl GateLayer {
             let (error, leader) = match sent {
                 Ok(answer) => {
                     let refused = answer.headers().contains_key(super::NOT_LEADER);
-                    if !refused || attempt == FORWARD_ATTEMPTS {
+                    if !refused || attempt == FORWARD_ATTEMPTS || Instant::now() >= give_up {
                         return Ok(answer);
                     }
                     attempt += 1;
@@ -196,15 +258,20 @@ impl GateLayer {
                 }
                 Err(failed) => failed,
             };
-            let again = was_not_sent(&error) || is_read(request.uri().path());
-            if !again || attempt == FORWARD_ATTEMPTS {
+            let unsent = was_not_sent(&error);
+            let again = unsent || is_read(request.uri().path());
+            if again && (attempt == FORWARD_ATTEMPTS || Instant::now() >= give_up) {
+                tracing::debug!(%error, addr = %leader.addr, "the leader was not reached");
+                return Ok(refuse(ControlError::new(Code::Unavailable, NO_LEADER)).into_http());
+            }
+            if !again {
                 let text = format!(
                     "the connection to the leader broke, look whether the request took effect: {error}"
                 );
                 return Ok(Status::unavailable(text).into_http());
             }
             attempt += 1;
-            self.await_other_leader(&leader).await;
+            self.await_other_leader(&leader, give_up).await;
         }
     }
 
@@ -222,7 +289,7 @@ impl GateLayer {
     }
 
     /// Waits until somebody else than `leader` leads, or a while.
-    async fn await_other_leader(&self, leader: &Member) {
+    async fn await_other_leader(&self, leader: &Member, give_up: Instant) {
         *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let Ok(running) = self.manager.running() else {
             return;
@@ -235,7 +302,7 @@ impl GateLayer {
                 }
             }
         };
-        if tokio::time::timeout(LEADER_PATIENCE, change).await.is_err() {
+        if tokio::time::timeout_at(give_up, change).await.is_err() {
             tracing::debug!(addr = %leader.addr, "the leader cannot be reached and still leads");
         }
     }

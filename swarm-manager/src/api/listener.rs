@@ -13,7 +13,7 @@ use swarm_proto::tls::{Identity, Peer, TlsError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,6 +23,10 @@ use tonic::transport::server::Connected;
 use super::caller::Origin;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes at a time; more connections wait in the kernel.
+const MAX_HANDSHAKES: usize = 256;
+/// Connections of peers without a certificate at a time. A joiner needs two, for less than a second.
+const MAX_STRANGERS: usize = 512;
 /// Accepted connections that wait for the server.
 const BACKLOG: usize = 64;
 /// Pause after the system could not give a connection (no file descriptors left).
@@ -33,6 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Connection<S> {
     stream: S,
     origin: Origin,
+    /// The place of a peer without a certificate; given back with the connection.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// Accepted connections, as tonic wants them.
@@ -85,11 +91,12 @@ pub(crate) fn accept_local(
             match listener.accept().await {
                 Ok((stream, _addr)) => {
                     let origin = Origin::Local;
-                    if sender
-                        .send(Ok(Connection { stream, origin }))
-                        .await
-                        .is_err()
-                    {
+                    let connection = Connection {
+                        stream,
+                        origin,
+                        _place: None,
+                    };
+                    if sender.send(Ok(connection)).await.is_err() {
                         return;
                     }
                 }
@@ -111,13 +118,21 @@ pub(crate) fn accept_remote(
 ) -> Result<Incoming<tokio_rustls::server::TlsStream<TcpStream>>, TlsError> {
     let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()?));
     let (sender, receiver) = mpsc::channel(BACKLOG);
+    let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
     tokio::spawn(stop.run_until_cancelled_owned(async move {
+        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
         loop {
+            let Ok(turn) = Arc::clone(&handshakes).acquire_owned().await else {
+                return; // never closed
+            };
             match listener.accept().await {
                 Ok((stream, addr)) => {
                     let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                    let strangers = Arc::clone(&strangers);
                     tokio::spawn(async move {
-                        match handshake(&acceptor, stream, addr.ip()).await {
+                        let made = handshake(&acceptor, stream, addr.ip(), &strangers).await;
+                        drop(turn);
+                        match made {
                             Ok(connection) => {
                                 if sender.send(Ok(connection)).await.is_err() {
                                     tracing::debug!(%addr, "connection came while stopping");
@@ -141,6 +156,7 @@ async fn handshake(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
     addr: std::net::IpAddr,
+    strangers: &Arc<Semaphore>,
 ) -> io::Result<Connection<tokio_rustls::server::TlsStream<TcpStream>>> {
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
@@ -150,8 +166,17 @@ async fn handshake(
         .map(|leaf| Peer::from_der(leaf))
         .transpose()
         .map_err(io::Error::other)?;
+    let place = match peer {
+        Some(_) => None,
+        None => Some(
+            Arc::clone(strangers)
+                .try_acquire_owned()
+                .map_err(|_full| io::Error::other("too many peers without a certificate"))?,
+        ),
+    };
     Ok(Connection {
         stream,
         origin: Origin::Remote { addr, peer },
+        _place: place,
     })
 }

@@ -1,7 +1,7 @@
 //! Raft between managers: its messages, and joining and leaving. The sender must be a member (or we are new and know none),
 //! and the message must be meant for us.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use openraft::{async_runtime::watch::WatchReceiver as _, storage::Snapshot};
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,6 +12,8 @@ use swarm_core::{
 };
 use swarm_proto::{
     Wire,
+    client::CaClient,
+    tls,
     wire::{self, RaftMessage, raft_server},
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -26,6 +28,9 @@ use crate::{
         types::{Member, RaftId, decode, encode},
     },
 };
+
+/// How long a joining manager may take to answer under its advertised address.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The Raft service.
 #[derive(Clone, Debug)]
@@ -182,7 +187,7 @@ impl raft_server::Raft for RaftApi {
 }
 
 /// Gives a manager a number (`raft_id` 0), or makes it a voter under the number it has and says so in its node object. May be
-/// repeated.
+/// repeated; a member that repeats it with another address has moved.
 async fn join(
     running: &Running,
     node: &NodeId,
@@ -190,35 +195,16 @@ async fn join(
     raft_id: RaftId,
 ) -> Result<RaftId, ControlError> {
     running.raft.linearize().await?;
-    {
-        let store = running.raft.store().read();
-        let known = store.node(node);
-        if known.is_none_or(|node| node.spec.role != Role::Manager) {
-            return Err(ControlError::new(
-                Code::PermissionDenied,
-                format!("node {node} is not to be a manager"),
-            ));
-        }
-    }
+    check_wanted(running, node)?;
     if raft_id == 0 {
         return Ok(new_raft_id());
     }
-    let voters = running.raft.voters();
+    let _alone = running.members.lock().await;
     let member = Member {
         node_id: node.to_string(),
         addr: addr.to_string(),
     };
-    let other = voters
-        .iter()
-        .find(|(id, known)| **id != raft_id && known.node_id == member.node_id);
-    if let Some((other, known)) = other {
-        // The node lost its state and comes back under a new number: the old member will never answer again.
-        tracing::warn!(%node, raft_id = other, addr = %known.addr, "old member is replaced");
-        running.raft.remove_voter(*other).await?;
-    }
-    if voters.get(&raft_id) != Some(&member) {
-        running.raft.add_voter(raft_id, member).await?;
-    }
+    admit_member(running, node, raft_id, &member).await?;
     let status = ManagerStatus {
         raft_id,
         addr,
@@ -232,6 +218,79 @@ async fn join(
     Ok(raft_id)
 }
 
+fn check_wanted(running: &Running, node: &NodeId) -> Result<(), ControlError> {
+    let store = running.raft.store().read();
+    let known = store.node(node);
+    if known.is_none_or(|node| node.spec.role != Role::Manager) {
+        return Err(ControlError::new(
+            Code::PermissionDenied,
+            format!("node {node} is not to be a manager"),
+        ));
+    }
+    Ok(())
+}
+
+/// Makes a manager a voter, or writes down where it is now.
+async fn admit_member(
+    running: &Running,
+    node: &NodeId,
+    raft_id: RaftId,
+    member: &Member,
+) -> Result<(), ControlError> {
+    let voters = running.raft.voters();
+    match voters.get(&raft_id) {
+        Some(known) if known == member => return Ok(()),
+        Some(known) if known.node_id == member.node_id => {
+            tracing::info!(%node, from = %known.addr, to = %member.addr, "manager has moved");
+            return running.raft.set_address(raft_id, member.clone()).await;
+        }
+        Some(_) | None => {}
+    }
+    let other = voters
+        .iter()
+        .find(|(id, known)| **id != raft_id && known.node_id == member.node_id);
+    if let Some((other, known)) = other {
+        // The node lost its state and comes back under a new number: the old member will never answer again.
+        tracing::warn!(%node, raft_id = other, addr = %known.addr, "old member is replaced");
+        running.raft.remove_voter(*other).await?;
+    }
+    if let Err(refusal) = check_reachable(running, node, &member.addr).await {
+        forget_newcomer(running, node).await;
+        return Err(refusal);
+    }
+    running.raft.add_voter(raft_id, member.clone()).await
+}
+
+/// Asks the joining manager for an answer under the address it wants to be reached at, before anything depends on it.
+async fn check_reachable(running: &Running, node: &NodeId, addr: &str) -> Result<(), ControlError> {
+    let unreachable = |reason: String| {
+        let text = format!(
+            "could not connect to prospective new cluster member using its advertised address {addr}: {reason}"
+        );
+        ControlError::new(Code::FailedPrecondition, text)
+    };
+    let channel = tls::exact_node(addr, node, &running.identity)
+        .map_err(|error| unreachable(error.to_string()))?;
+    let answer = CaClient::new(channel);
+    match tokio::time::timeout(REACH_TIMEOUT, answer.root_certificate()).await {
+        Ok(Ok(_pem)) => Ok(()),
+        Ok(Err(error)) => Err(unreachable(error.message)),
+        Err(_elapsed) => Err(unreachable("no answer".to_owned())),
+    }
+}
+
+/// A node that could not become what it joined for is not left behind in the list of nodes.
+async fn forget_newcomer(running: &Running, node: &NodeId) {
+    let decided = control::forget_newcomer(&running.raft.store().read(), node, now());
+    let forgotten = match decided {
+        Ok(transaction) => running.raft.propose(transaction).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(error) = forgotten {
+        tracing::warn!(%node, %error, "a node that did not join stays in the list");
+    }
+}
+
 /// A number that no member had: 48 random bits.
 pub(crate) fn new_raft_id() -> RaftId {
     SystemRandom.below(1 << 48) + 1
@@ -240,6 +299,7 @@ pub(crate) fn new_raft_id() -> RaftId {
 /// Ends the membership of a manager that leaves by itself.
 pub(crate) async fn leave(running: &Running, node: &NodeId) -> Result<(), ControlError> {
     running.raft.linearize().await?;
+    let _alone = running.members.lock().await;
     let voters = running.raft.voters();
     let own = voters
         .iter()

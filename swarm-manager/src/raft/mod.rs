@@ -6,6 +6,7 @@
 //!                 └────► state_machine (Store in memory) ─► snapshot (sealed, on disk)
 //! ```
 
+pub(crate) mod compaction;
 pub(crate) mod database;
 pub(crate) mod log_store;
 pub(crate) mod node;

@@ -10,7 +10,9 @@ use std::{
 use openraft::{
     ChangeMembers, Config, ReadPolicy, SnapshotPolicy,
     async_runtime::watch::WatchReceiver as _,
-    errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError},
+    errors::{
+        ChangeMembershipError, ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError,
+    },
 };
 use swarm_core::{
     control::{Code, ControlError},
@@ -38,10 +40,8 @@ const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(20);
 const HEARTBEAT_MS: u64 = 100;
 const ELECTION_MIN_MS: u64 = 300;
 const ELECTION_MAX_MS: u64 = 600;
-/// Entries kept for slow followers after a snapshot.
-const KEEP_ENTRIES: u64 = 500;
-/// Entries between snapshots.
-const SNAPSHOT_INTERVAL: u64 = 10_000;
+/// How far behind a manager may be that is to take over the leadership.
+const MAX_HEIR_LAG: u64 = 500;
 
 /// Raft could not start.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +99,9 @@ impl RaftNode {
             enable_pre_vote: Some(true),
             // A leader that was killed may have been replaced: it asks for votes like everyone else.
             enable_leader_restore: Some(false),
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_INTERVAL),
-            max_in_snapshot_log_to_keep: KEEP_ENTRIES,
+            // Both are the cluster's settings, which change while we run: see `compaction`.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX,
             ..Config::default()
         };
         let machine = StateMachine::open(db.clone())?;
@@ -208,25 +209,54 @@ impl RaftNode {
             self.raft.change_membership(promote, false).await?;
             Ok::<(), RaftError<TypeConfig, ClientWriteError<TypeConfig>>>(())
         };
-        match tokio::time::timeout(CATCH_UP_TIMEOUT, join).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(refused(&error)),
-            Err(_elapsed) => Err(ControlError::new(
+        let failure = match tokio::time::timeout(CATCH_UP_TIMEOUT, join).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => refused(&error),
+            Err(_elapsed) => ControlError::new(
                 Code::DeadlineExceeded,
                 "the joining manager did not catch up in time; can the other managers reach its advertised address?",
-            )),
+            ),
+        };
+        if let Err(error) = self.remove_member(id).await {
+            tracing::warn!(raft_id = id, %error, "a learner that was not admitted stays for now");
         }
+        Err(failure)
     }
 
-    /// Ends a member's membership. A leader that removes itself hands over first.
-    pub(crate) async fn remove_voter(&self, id: RaftId) -> Result<(), ControlError> {
-        let removal = ChangeMembers::RemoveVoters(BTreeSet::from([id]));
-        let change = self.raft.change_membership(removal, false);
+    /// Writes where a member is reached now.
+    pub(crate) async fn set_address(&self, id: RaftId, member: Member) -> Result<(), ControlError> {
+        let change = ChangeMembers::SetNodes(BTreeMap::from([(id, member)]));
+        self.change_members(change).await
+    }
+
+    /// Ends a membership, of a voter or of a learner; nothing happens if there is none.
+    pub(crate) async fn remove_member(&self, id: RaftId) -> Result<(), ControlError> {
+        if self.voters().contains_key(&id) {
+            return self.remove_voter(id).await;
+        }
+        if self.members().contains_key(&id) {
+            let removal = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
+            return self.change_members(removal).await;
+        }
+        Ok(())
+    }
+
+    async fn change_members(
+        &self,
+        change: ChangeMembers<RaftId, Member>,
+    ) -> Result<(), ControlError> {
+        let change = self.raft.change_membership(change, false);
         match tokio::time::timeout(WRITE_TIMEOUT, change).await {
             Ok(Ok(_written)) => Ok(()),
             Ok(Err(error)) => Err(refused(&error)),
             Err(_elapsed) => Err(ControlError::new(Code::DeadlineExceeded, NO_LEADER)),
         }
+    }
+
+    /// Ends a member's membership. A leader that removes itself hands over first.
+    pub(crate) async fn remove_voter(&self, id: RaftId) -> Result<(), ControlError> {
+        self.change_members(ChangeMembers::RemoveVoters(BTreeSet::from([id])))
+            .await
     }
 
     /// Hands the leadership to another voter that is up to date; `None` if there is none (openraft must not be asked then:
@@ -238,7 +268,7 @@ impl RaftNode {
         let voters: BTreeSet<RaftId> = metrics.membership_config.voter_ids().collect();
         let target = replication.iter().find_map(|(id, matched)| {
             let lag = last.saturating_sub(matched.as_ref().map_or(0, |log| log.index));
-            (*id != self.this.raft_id && voters.contains(id) && lag < KEEP_ENTRIES).then_some(*id)
+            (*id != self.this.raft_id && voters.contains(id) && lag < MAX_HEIR_LAG).then_some(*id)
         })?;
         if let Err(error) = self.raft.trigger().transfer_leader(target).await {
             tracing::warn!(%error, "leadership cannot be handed over");
@@ -274,6 +304,14 @@ impl RaftNode {
             .collect()
     }
 
+    /// The voters and the learners with how to reach them.
+    pub(crate) fn members(&self) -> BTreeMap<RaftId, Member> {
+        let metrics = self.raft.server_metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership().clone();
+        let members = membership.nodes().map(|(id, member)| (*id, member.clone()));
+        members.collect()
+    }
+
     /// Stops Raft; the state on disk stays.
     pub(crate) async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
@@ -289,6 +327,10 @@ fn refused(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Contr
             Code::Unavailable,
             "the leader changed while the request was written; look whether it took effect",
         ),
+        // Another change is under way: the same request succeeds after it.
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            error @ ChangeMembershipError::InProgress(_),
+        )) => ControlError::new(Code::Unavailable, error.to_string()),
         RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
             ControlError::new(Code::FailedPrecondition, error.to_string())
         }
