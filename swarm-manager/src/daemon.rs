@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
 use swarm_core::{
     control::{Code, ControlError},
+    dispatch::RecentChanges,
     id::NodeId,
     model::{Node, Reachability},
     store::Store,
@@ -115,6 +116,8 @@ pub(crate) struct Running {
     pub(crate) logs: Broker,
     /// One change of the members at a time.
     pub(crate) members: Arc<tokio::sync::Mutex<()>>,
+    /// Whose assignments the last changes concern.
+    pub(crate) changes: Mutex<RecentChanges>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -285,6 +288,7 @@ impl Manager {
             members,
             identity,
             logs: Broker::default(),
+            changes: Mutex::default(),
             stop: stop.clone(),
         });
         self.running.store(Some(Arc::clone(&running)));
@@ -382,24 +386,26 @@ where
         .await
 }
 
-/// Runs the manager until `stop`.
+/// Runs the manager until `stop`. A leader serves until it has handed over: its heir may need its vote.
 pub(crate) async fn run(
     settings: Settings,
     socket: &Path,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
-    let manager = Manager::new(settings, stop.clone());
+    let closing = CancellationToken::new();
+    let manager = Manager::new(settings, closing.clone());
     prepare(&manager.settings.state_dir)?;
     let local = bind_socket(socket)?;
     manager.resume().await?;
-    let incoming = accept_local(local, stop.clone());
-    let serving = serve(Arc::clone(&manager), incoming, stop.clone());
+    let incoming = accept_local(local, closing.clone());
+    let serving = serve(Arc::clone(&manager), incoming, closing.clone());
     tracing::info!(socket = %socket.display(), "manager is ready");
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => ended?,
         () = stop.cancelled() => {
             hand_over(&manager).await;
+            closing.cancel();
             if tokio::time::timeout(STOP_PATIENCE, &mut serving).await.is_err() {
                 tracing::debug!("open calls were cut off");
             }

@@ -1,19 +1,22 @@
 //! The one loop of a leading manager: take events, call core, commit what it decides. Everything it decides from is in the
 //! replicated store or in `swarm_core::leader::Leader`, which is made anew by every new leader.
 
+mod reports;
+
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use swarm_core::{
     control::{self, Code, ControlError, MemberFix, RaftMember},
     id::{NodeId, TaskId},
-    leader::{Leader, Left, SessionId},
+    leader::{Leader, Left, MAX_TASKS, Report, SessionId},
     model::{NodeDescription, TaskStatus},
-    store::{Object, Transaction},
+    store::Transaction,
     time::Timestamp,
 };
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use self::reports::Reports;
 use crate::{
     clock::{SystemRandom, now},
     raft::node::{Leadership, NO_LEADER, RaftNode},
@@ -23,8 +26,6 @@ use crate::{
 const QUEUE: usize = 4096;
 /// Pause after a proposal was refused, so that a lost race is not a busy loop.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Attempts to write what an agent reported when others write the same objects.
-const WRITE_ATTEMPTS: u32 = 5;
 
 /// What the leader hears from the sessions of agents.
 #[derive(Debug)]
@@ -78,6 +79,7 @@ pub(crate) struct Registration {
 #[derive(Clone, Debug)]
 pub(crate) struct DriveHandle {
     events: mpsc::Sender<Event>,
+    leading: watch::Receiver<bool>,
 }
 
 impl DriveHandle {
@@ -87,6 +89,11 @@ impl DriveHandle {
             .send(event)
             .await
             .map_err(|_| ControlError::new(Code::Unavailable, "the manager is stopping"))
+    }
+
+    /// Whether the loop leads. It stops when another manager was elected or no majority answers, and all sessions end with it.
+    pub(crate) fn leading(&self) -> watch::Receiver<bool> {
+        self.leading.clone()
     }
 
     /// Begins a session.
@@ -120,15 +127,20 @@ pub(crate) fn start(
     stop: tokio_util::sync::CancellationToken,
 ) -> DriveHandle {
     let (sender, events) = mpsc::channel(QUEUE);
+    let (leads, leading) = watch::channel(false);
     let drive = Drive {
         raft,
         members,
         events,
+        leads,
     };
     tokio::spawn(async move {
         stop.run_until_cancelled(drive.run()).await;
     });
-    DriveHandle { events: sender }
+    DriveHandle {
+        events: sender,
+        leading,
+    }
 }
 
 struct Drive {
@@ -136,6 +148,7 @@ struct Drive {
     /// One change of the members at a time.
     members: Arc<Mutex<()>>,
     events: mpsc::Receiver<Event>,
+    leads: watch::Sender<bool>,
 }
 
 /// Why the loop went round.
@@ -154,14 +167,20 @@ impl Drive {
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
-            self.lead(term).await;
+            self.leads.send_replace(true);
+            let raft = self.raft.clone();
+            tokio::select! {
+                () = self.lead() => {}
+                () = raft.until_deposed(term) => {}
+            }
+            self.leads.send_replace(false);
             tracing::info!(term, "this manager no longer leads");
         }
     }
 
     /// Waits until this manager leads; gives the term. Events are dropped meanwhile, which ends their sessions.
     async fn await_leadership(&mut self) -> Option<u64> {
-        let mut metrics = self.raft.raft().server_metrics();
+        let mut metrics = self.raft.raft().metrics();
         loop {
             if let Leadership::Here { term } = self.raft.leadership() {
                 return Some(term);
@@ -173,17 +192,20 @@ impl Drive {
         }
     }
 
-    async fn lead(&mut self, term: u64) {
+    /// Decides and writes; to be dropped when this manager no longer leads, also while a write waits for a majority in vain.
+    async fn lead(&mut self) {
         let mut leader = Leader::new(now());
+        let mut reports = Reports::default();
         let mut applied = self.raft.store().watch();
         let mut metrics = self.raft.raft().server_metrics();
         loop {
-            if self.raft.leadership() != (Leadership::Here { term }) {
-                return;
-            }
             applied.mark_unchanged();
             while let Ok(event) = self.events.try_recv() {
-                self.handle(&mut leader, event).await;
+                self.handle(&mut leader, &mut reports, event);
+            }
+            if reports.due(now()).is_some_and(|due| due <= now()) {
+                reports.write(&self.raft, &mut leader).await;
+                continue;
             }
             let step = leader.step(&self.raft.store().read(), now(), &mut SystemRandom);
             if let Some(transaction) = step.transaction {
@@ -191,15 +213,17 @@ impl Drive {
                 continue;
             }
             self.reconcile_members().await;
+            let moments = [step.wake_at, reports.due(now())];
+            let next = moments.into_iter().flatten().min();
             let wake = tokio::select! {
                 event = self.events.recv() => event.map_or(Wake::Ended, Wake::Event),
                 changed = applied.changed() => changed.map_or(Wake::Ended, |()| Wake::Look),
                 changed = metrics.changed() => changed.map_or(Wake::Ended, |()| Wake::Look),
-                () = sleep_until(step.wake_at) => Wake::Look,
+                () = sleep_until(next) => Wake::Look,
             };
             match wake {
                 Wake::Look => {}
-                Wake::Event(event) => self.handle(&mut leader, event).await,
+                Wake::Event(event) => self.handle(&mut leader, &mut reports, event),
                 Wake::Ended => return,
             }
         }
@@ -213,9 +237,10 @@ impl Drive {
         }
     }
 
-    async fn handle(&self, leader: &mut Leader, event: Event) {
+    /// Takes an event: what it changes in the store waits for the next write.
+    fn handle(&self, leader: &mut Leader, reports: &mut Reports, event: Event) {
         match event {
-            Event::Register(registration) => self.register(leader, *registration).await,
+            Event::Register(registration) => reports.register(*registration),
             Event::Heartbeat {
                 node,
                 session,
@@ -227,22 +252,17 @@ impl Drive {
                 }
             }
             Event::Closed { node, session, why } => {
-                let transaction = {
-                    let store = self.raft.store().read();
-                    leader.session_closed(&store, &node, &session, why, now())
-                };
-                self.write(&node, |_store| transaction.clone()).await;
+                if leader.close_session(&self.raft.store().read(), &node, &session, now()) {
+                    reports.add(node, Report::Left(why));
+                }
             }
-            Event::Statuses { node, reports } => {
-                let leader = &*leader;
-                self.write(&node, |store| {
-                    leader.task_statuses(store, &node, reports.clone(), now())
-                })
-                .await;
+            Event::Statuses { node, reports: all } => {
+                for some in all.chunks(MAX_TASKS) {
+                    reports.add(node.clone(), Report::Tasks(some.to_vec()));
+                }
             }
             Event::Description { node, description } => {
-                self.write(&node, |store| describe(store, &node, &description))
-                    .await;
+                reports.add(node, Report::Described(*description));
             }
             Event::Sent {
                 node,
@@ -251,64 +271,6 @@ impl Drive {
             } => leader.assignments_sent(&node, generation, index),
             Event::Programmed { node, generation } => leader.programmed(&node, generation),
         }
-    }
-
-    async fn register(&self, leader: &mut Leader, registration: Registration) {
-        let Registration {
-            node,
-            session,
-            description,
-            addr,
-            data_path_addr,
-            reply,
-        } = registration;
-        let mut outcome = Ok(());
-        for _attempt in 0..WRITE_ATTEMPTS {
-            let decided = {
-                let store = self.raft.store().read();
-                let (session, description) = (session.clone(), description.clone());
-                leader.register(
-                    &store,
-                    &node,
-                    session,
-                    description,
-                    addr,
-                    data_path_addr,
-                    now(),
-                )
-            };
-            outcome = match decided {
-                Ok(transaction) => self.raft.propose(transaction).await,
-                Err(refusal) => Err(refusal),
-            };
-            match &outcome {
-                Err(error) if error.code == Code::Unknown => {} // overtaken: decide again
-                Ok(()) | Err(_) => break,
-            }
-        }
-        if reply.send(outcome).is_err() {
-            tracing::debug!(%node, "session ended while it was registered");
-        }
-    }
-
-    /// Writes what an agent reported; decides again when somebody else wrote the same objects first.
-    async fn write(
-        &self,
-        node: &NodeId,
-        decide: impl Fn(&swarm_core::store::Store) -> Transaction,
-    ) {
-        for _attempt in 0..WRITE_ATTEMPTS {
-            let transaction = decide(&self.raft.store().read());
-            match self.raft.propose(transaction).await {
-                Ok(()) => return,
-                Err(error) if error.code == Code::Unknown => {}
-                Err(error) => {
-                    tracing::warn!(%node, %error, "report of an agent is lost");
-                    return;
-                }
-            }
-        }
-        tracing::warn!(%node, attempts = WRITE_ATTEMPTS, "report of an agent was overtaken");
     }
 
     /// Takes managers that are to be workers out of Raft, and finishes or undoes what a crash cut short. A join that is under
@@ -375,23 +337,6 @@ pub(crate) async fn remove_member(
     raft.remove_member(raft_id).await?;
     let transaction = control::set_manager(&raft.store().read(), node, None, now())?;
     raft.propose(transaction).await
-}
-
-fn describe(
-    store: &swarm_core::store::Store,
-    node: &NodeId,
-    description: &NodeDescription,
-) -> Transaction {
-    let unchanged = Transaction::new(now());
-    let Some(stored) = store.node(node) else {
-        return unchanged;
-    };
-    if stored.description.as_ref() == Some(description) {
-        return unchanged;
-    }
-    let mut next = stored.clone();
-    next.description = Some(description.clone());
-    unchanged.put(Object::Node(next), stored.meta.version)
 }
 
 async fn sleep_until(moment: Option<Timestamp>) {

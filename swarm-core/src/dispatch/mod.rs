@@ -4,12 +4,14 @@
 mod assignment;
 mod assignments_for;
 mod diff;
+mod recent;
 
 pub use assignment::{
     Assignment, AssignmentKey, Assignments, Delta, EndpointInfo, Peer, ServiceInfo,
 };
 pub use assignments_for::{Affected, affected_nodes, assignments_for};
 pub use diff::{apply, diff, key_of, snapshot};
+pub use recent::RecentChanges;
 
 #[cfg(test)]
 mod tests;

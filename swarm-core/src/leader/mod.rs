@@ -9,12 +9,14 @@
 //!
 //! What is dirty stays dirty until a step has nothing to write, so a transaction that loses a race is decided again.
 
+mod reports;
 mod session;
 mod settle;
 mod sync;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
+pub use reports::{Decided, MAX_TASKS, Pace, Report};
 pub use session::{HeartbeatTimes, Left, SessionId};
 
 use crate::{

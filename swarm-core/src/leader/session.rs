@@ -14,7 +14,9 @@ use super::Leader;
 use crate::{
     control::{Code, ControlError},
     id::{NodeId, TaskId},
-    model::{ClusterSpec, Node, NodeDescription, NodeState, TaskState, TaskStatus, transition},
+    model::{
+        Cluster, ClusterSpec, Node, NodeDescription, NodeState, TaskState, TaskStatus, transition,
+    },
     orchestrator::ENFORCED,
     store::{Draft, Object, Store, Transaction},
     time::Timestamp,
@@ -59,7 +61,7 @@ impl HeartbeatTimes {
         }
     }
 
-    fn of(cluster: Option<&crate::model::Cluster>) -> Self {
+    fn of(cluster: Option<&Cluster>) -> Self {
         match cluster {
             Some(cluster) => Self::new(&cluster.spec),
             None => Self::new(&ClusterSpec::default()),
@@ -162,7 +164,7 @@ impl Sessions {
     }
 }
 
-fn moved(node: &Node, state: NodeState, message: &str, now: Timestamp) -> Node {
+pub(super) fn moved(node: &Node, state: NodeState, message: &str, now: Timestamp) -> Node {
     let mut node = node.clone();
     if node.status.state != state {
         node.status.since = now;
@@ -186,19 +188,30 @@ impl Leader {
         data_path_addr: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Transaction, ControlError> {
-        let stored = find(store, node)?;
-        let times = HeartbeatTimes::of(store.cluster());
+        let stored = find(store.node(node), node)?;
+        self.open_session(store.cluster(), node, session, now);
+        let mut next = moved(stored, NodeState::Ready, "", now);
+        next.description = Some(description);
+        next.status.addr = addr.or(next.status.addr);
+        next.status.data_path_addr = data_path_addr.or(next.status.data_path_addr);
+        Ok(write_if_changed(stored, next, now))
+    }
+
+    /// From here on this is the node's session.
+    pub(super) fn open_session(
+        &mut self,
+        cluster: Option<&Cluster>,
+        node: &NodeId,
+        session: SessionId,
+        now: Timestamp,
+    ) {
+        let times = HeartbeatTimes::of(cluster);
         let entry = self.sessions.nodes.entry(node.clone()).or_default();
         *entry = Session {
             id: Some(session),
             deadline: now + times.silence,
             ..Session::default()
         };
-        let mut next = moved(stored, NodeState::Ready, "", now);
-        next.description = Some(description);
-        next.status.addr = addr.or(next.status.addr);
-        next.status.data_path_addr = data_path_addr.or(next.status.data_path_addr);
-        Ok(write_if_changed(stored, next, now))
     }
 
     /// An agent was heard from. Returns whether the session is the current one; if not, the agent must open a new one.
@@ -228,26 +241,30 @@ impl Leader {
         why: Left,
         now: Timestamp,
     ) -> Transaction {
-        let times = HeartbeatTimes::of(store.cluster());
-        let entry = self.sessions.nodes.get_mut(node);
-        let current = entry.filter(|entry| entry.id.as_ref() == Some(session));
-        let (Some(entry), Some(stored)) = (current, store.node(node)) else {
+        let closed = self.close_session(store, node, session, now);
+        let Some(stored) = store.node(node).filter(|_| closed) else {
             return Transaction::new(now);
         };
-        entry.id = None;
-        let next = match why {
-            Left::Closed => {
-                entry.deadline = now + times.grace;
-                moved(
-                    stored,
-                    NodeState::Disconnected,
-                    "the agent closed its session",
-                    now,
-                )
-            }
-            Left::ForGood => moved(stored, NodeState::Down, "the node left the swarm", now),
+        write_if_changed(stored, left(stored, why, now), now)
+    }
+
+    /// The session ended, and the node's time to come back begins. Returns whether it was the current one, so that
+    /// [`Report::Left`](super::Report::Left) is to follow.
+    pub fn close_session(
+        &mut self,
+        store: &Store,
+        node: &NodeId,
+        session: &SessionId,
+        now: Timestamp,
+    ) -> bool {
+        let times = HeartbeatTimes::of(store.cluster());
+        let entry = self.sessions.nodes.get_mut(node);
+        let Some(entry) = entry.filter(|entry| entry.id.as_ref() == Some(session)) else {
+            return false;
         };
-        write_if_changed(stored, next, now)
+        entry.id = None;
+        entry.deadline = now + times.grace;
+        true
     }
 
     /// The current session of a node.
@@ -298,17 +315,35 @@ impl Leader {
     ) -> Transaction {
         let mut draft = Draft::new(store, now);
         for (id, status) in statuses {
-            let Some(task) = draft.task(&id).filter(|task| task.node == *node) else {
-                continue;
-            };
-            let mut task = task.clone();
-            let next = merged(&task.status, status);
-            let moved = transition::advance(transition::Component::Agent, &mut task.status, next);
-            if moved.is_ok() {
-                draft.put_task(task);
-            }
+            take_status(&mut draft, node, &id, status);
         }
         draft.into_transaction()
+    }
+}
+
+/// What the report of one node on one task changes.
+pub(super) fn take_status(draft: &mut Draft<'_>, node: &NodeId, id: &TaskId, status: TaskStatus) {
+    let Some(task) = draft.task(id).filter(|task| task.node == *node) else {
+        return;
+    };
+    let mut task = task.clone();
+    let next = merged(&task.status, status);
+    let moved = transition::advance(transition::Component::Agent, &mut task.status, next);
+    if moved.is_ok() {
+        draft.put_task(task);
+    }
+}
+
+/// A node whose session ended.
+pub(super) fn left(node: &Node, why: Left, now: Timestamp) -> Node {
+    match why {
+        Left::Closed => moved(
+            node,
+            NodeState::Disconnected,
+            "the agent closed its session",
+            now,
+        ),
+        Left::ForGood => moved(node, NodeState::Down, "the node left the swarm", now),
     }
 }
 
@@ -324,10 +359,8 @@ fn merged(current: &TaskStatus, mut next: TaskStatus) -> TaskStatus {
     next
 }
 
-fn find<'a>(store: &'a Store, node: &NodeId) -> Result<&'a Node, ControlError> {
-    store
-        .node(node)
-        .ok_or_else(|| ControlError::new(Code::NotFound, format!("node {node} not found")))
+pub(super) fn find<'a>(stored: Option<&'a Node>, node: &NodeId) -> Result<&'a Node, ControlError> {
+    stored.ok_or_else(|| ControlError::new(Code::NotFound, format!("node {node} not found")))
 }
 
 fn write_if_changed(stored: &Node, next: Node, now: Timestamp) -> Transaction {

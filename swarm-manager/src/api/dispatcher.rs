@@ -1,10 +1,14 @@
 //! Sessions of agents, on the leader: assignments as a snapshot and numbered differences, what agents report, and the end of
 //! a session when the node is removed, the leader changes or another session replaces it.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use futures::Stream;
-use openraft::async_runtime::watch::WatchReceiver as _;
 use swarm_core::{
     control::{Code, ControlError},
     dispatch::{self, Assignments, Delta},
@@ -29,7 +33,6 @@ use crate::{
     clock::SystemRandom,
     daemon::{Manager, Running},
     drive::{DriveHandle, Event, Registration},
-    raft::node::Leadership,
 };
 
 /// Changes within this time travel together.
@@ -136,6 +139,8 @@ fn heartbeat_interval(running: &Running) -> Duration {
 /// What the agent was told last.
 #[derive(Debug, Default)]
 struct Sent {
+    /// Store index that it reflects; `None` before the first time.
+    index: Option<u64>,
     generation: u64,
     assignments: Assignments,
     managers: Vec<ManagerInfo>,
@@ -194,7 +199,7 @@ impl Session {
     ) -> Result<std::convert::Infallible, Over> {
         let welcome = wire::manager_message::Kind::Welcome(welcome.to_wire());
         self.tell(welcome).await?;
-        let mut metrics = self.running.raft.raft().server_metrics();
+        let mut leading = self.running.drive.leading();
         let stop = self.running.stop.clone();
         loop {
             self.update().await?;
@@ -204,12 +209,10 @@ impl Session {
                     changed.map_err(|_| stopping())?;
                     tokio::time::sleep(BATCH).await;
                 }
-                changed = metrics.changed() => {
-                    changed.map_err(|_| stopping())?;
-                    if !matches!(self.running.raft.leadership(), Leadership::Here { .. }) {
-                        let text = "this manager no longer leads";
-                        return Err(Over::Us(ControlError::new(Code::Unavailable, text)));
-                    }
+                ended = async { leading.wait_for(|leads| !leads).await.map(drop) } => {
+                    ended.map_err(|_| stopping())?;
+                    let text = "this manager no longer leads";
+                    return Err(Over::Us(ControlError::new(Code::Unavailable, text)));
                 }
                 () = stop.cancelled() => return Err(stopping()),
             }
@@ -218,7 +221,13 @@ impl Session {
 
     /// Tells the agent everything that changed for it since the last time.
     async fn update(&mut self) -> Result<(), Over> {
-        let index = *self.applied.borrow_and_update();
+        let applied = *self.applied.borrow_and_update();
+        if self.sent.index == Some(applied) {
+            return Ok(());
+        }
+        if !self.is_concerned() {
+            return self.reflects(applied).await;
+        }
         let (assignments, managers, wishes) = {
             let store = self.running.raft.store().read();
             let Some(node) = store.node(&self.node) else {
@@ -260,7 +269,23 @@ impl Session {
                 self.pass(part).await?;
             }
         }
-        // Also when nothing was new: the node's kernel then reflects this index as well.
+        self.reflects(applied).await
+    }
+
+    /// Whether a change since the last time may be for this agent.
+    fn is_concerned(&self) -> bool {
+        let Some(since) = self.sent.index else {
+            return true;
+        };
+        let store = self.running.raft.store().read();
+        let changes = &self.running.changes;
+        let mut changes = changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.concern(&store, &self.node, since)
+    }
+
+    /// Tells the leader that what was sent reflects the store at `index`, also when nothing was new.
+    async fn reflects(&mut self, index: u64) -> Result<(), Over> {
+        self.sent.index = Some(index);
         let sent = Event::Sent {
             node: self.node.clone(),
             generation: self.sent.generation,

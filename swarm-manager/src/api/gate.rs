@@ -52,6 +52,10 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_ANONYMOUS_BYTES: usize = 64 * 1024;
 /// Calls of callers without a certificate at a time.
 const MAX_STRANGERS: usize = 128;
+/// How long a leader that was replaced may still take to answer: it may have handed over on purpose.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// Says that an answer will not come.
+const REPLACED: &str = "the leader was replaced before it answered";
 /// What gRPC puts before a message.
 const FRAME_BYTES: usize = 5;
 
@@ -219,10 +223,7 @@ impl GateLayer {
     {
         match self.decide(&mut request).await {
             Ok(Way::Here) => inner.call(request).await,
-            Ok(Way::Leader(channel, _)) => Ok(match channel.oneshot(request).await {
-                Ok(response) => response,
-                Err(error) => Status::from_error(Box::new(error)).into_http(),
-            }),
+            Ok(Way::Leader(channel, leader)) => Ok(self.passed_on(channel, leader, request).await),
             Err(refusal) => Ok(refuse(refusal).into_http()),
         }
     }
@@ -241,7 +242,10 @@ impl GateLayer {
             let sent = match self.decide(&mut try_this).await {
                 Ok(Way::Here) => Ok(inner.clone().oneshot(try_this).await?),
                 Ok(Way::Leader(channel, leader)) => {
-                    let sent = channel.oneshot(try_this).await;
+                    let sent = tokio::select! {
+                        sent = channel.oneshot(try_this) => sent.map_err(Unanswered::from),
+                        () = self.replaced(&leader) => Err(Unanswered::Replaced),
+                    };
                     sent.map_err(|error| (error, leader))
                 }
                 Err(refusal) => return Ok(refuse(refusal).into_http()),
@@ -258,7 +262,7 @@ impl GateLayer {
                 }
                 Err(failed) => failed,
             };
-            let unsent = was_not_sent(&error);
+            let unsent = error.was_not_sent();
             let again = unsent || is_read(request.uri().path());
             if again && (attempt == FORWARD_ATTEMPTS || Instant::now() >= give_up) {
                 tracing::debug!(%error, addr = %leader.addr, "the leader was not reached");
@@ -294,30 +298,106 @@ impl GateLayer {
         let Ok(running) = self.manager.running() else {
             return;
         };
-        let mut metrics = running.raft.raft().server_metrics();
-        let change = async {
-            while running.raft.leadership() == Leadership::Elsewhere(leader.clone()) {
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
+        let change = running.raft.until_replaced(leader);
         if tokio::time::timeout_at(give_up, change).await.is_err() {
             tracing::debug!(addr = %leader.addr, "the leader cannot be reached and still leads");
         }
     }
+
+    /// Returns when `leader` was replaced and had its time to answer what it still knows. One that is cut off or frozen
+    /// would be waited for in vain.
+    fn replaced(&self, leader: &Member) -> impl Future<Output = ()> + Send + use<> {
+        let (running, leader) = (self.manager.running(), leader.clone());
+        async move {
+            if let Ok(running) = running {
+                running.raft.until_replaced(&leader).await;
+                tokio::time::sleep(LAST_WORDS).await;
+            }
+        }
+    }
+
+    /// Passes a stream on; it ends when the leader is replaced, so that a session does not hang on one that is cut off.
+    async fn passed_on(
+        &self,
+        channel: Channel,
+        leader: Member,
+        request: http::Request<Body>,
+    ) -> http::Response<Body> {
+        let replaced = self.replaced(&leader);
+        tokio::pin!(replaced);
+        let answer = tokio::select! {
+            answer = channel.oneshot(request) => answer,
+            () = &mut replaced => return Status::unavailable(REPLACED).into_http(),
+        };
+        match answer {
+            Ok(response) => response.map(|body| {
+                let until = UntilReplaced {
+                    body,
+                    replaced: Box::pin(self.replaced(&leader)),
+                };
+                Body::new(until)
+            }),
+            Err(error) => Status::from_error(Box::new(error)).into_http(),
+        }
+    }
 }
 
-/// Whether a failed call never left this host.
-fn was_not_sent(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<tonic::ConnectError>() {
-            return true;
+/// The body of an answer that ends with an error when the leader it comes from is replaced.
+struct UntilReplaced {
+    body: Body,
+    replaced: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl http_body::Body for UntilReplaced {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
         }
-        cause = error.source();
+        match self.replaced.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(Status::unavailable(REPLACED)))),
+            Poll::Pending => Poll::Pending,
+        }
     }
-    false
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Why a call that was passed on has no answer.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error(transparent)]
+    Connection(#[from] tonic::transport::Error),
+    #[error("{REPLACED}")]
+    Replaced,
+}
+
+impl Unanswered {
+    /// Whether the call never left this host.
+    fn was_not_sent(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = match self {
+            Self::Connection(error) => Some(error),
+            Self::Replaced => None,
+        };
+        while let Some(error) = cause {
+            if error.is::<tonic::ConnectError>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
 }
 
 /// Whether a call changes nothing.
@@ -348,11 +428,7 @@ impl GateLayer {
             return Ok(Way::Here);
         }
         let running = self.manager.running()?;
-        let leadership = match running.raft.leadership() {
-            Leadership::Nobody => running.raft.await_leader(LEADER_PATIENCE).await,
-            known @ (Leadership::Here { .. } | Leadership::Elsewhere(_)) => known,
-        };
-        match leadership {
+        match running.raft.await_speaking_leader(LEADER_PATIENCE).await {
             Leadership::Here { .. } => {
                 check_membership(&running, &caller, route)?;
                 request.extensions_mut().insert(caller);

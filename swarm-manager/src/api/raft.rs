@@ -3,7 +3,11 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use openraft::{async_runtime::watch::WatchReceiver as _, storage::Snapshot};
+use openraft::{
+    async_runtime::watch::WatchReceiver as _,
+    raft::{AppendEntriesRequest, AppendEntriesResponse},
+    storage::Snapshot,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use swarm_core::{
     control::{self, Code, ControlError},
@@ -25,7 +29,7 @@ use crate::{
     drive::remove_member,
     raft::{
         snapshot::Incoming,
-        types::{Member, RaftId, decode, encode},
+        types::{Member, RaftId, TypeConfig, decode, encode},
     },
 };
 
@@ -130,8 +134,17 @@ impl raft_server::Raft for RaftApi {
         let running = self.admit(&request)?;
         let message = request.into_inner();
         meant_for_us(&running, message.target)?;
+        let entries: AppendEntriesRequest<TypeConfig> = open(&message)?;
+        let leader = entries.vote.leader_id.node_id;
         let raft = running.raft.raft();
-        reply(&raft.append_entries(open(&message)?).await.map_err(failed)?)
+        let answer = raft.append_entries(entries).await.map_err(failed)?;
+        match answer {
+            AppendEntriesResponse::HigherVote(_) => {}
+            AppendEntriesResponse::Success
+            | AppendEntriesResponse::PartialSuccess(_)
+            | AppendEntriesResponse::Conflict => running.raft.note_leader(leader),
+        }
+        reply(&answer)
     }
 
     async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {

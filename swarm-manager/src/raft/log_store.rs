@@ -1,4 +1,5 @@
-//! openraft's log and vote over the sealed database. An entry is acknowledged only after it is synced.
+//! openraft's log and vote over the sealed database. An entry is acknowledged only after it is synced; until then it is
+//! readable, so that it travels to the others while our own disk works.
 
 use std::{
     fmt::Debug,
@@ -13,6 +14,7 @@ use openraft::{
 
 use super::{
     database::{StateDb, blocking, key},
+    log_writer::LogWriter,
     types::{Entry, LogId, TypeConfig, Vote},
 };
 
@@ -20,11 +22,14 @@ use super::{
 #[derive(Clone, Debug)]
 pub(crate) struct LogStore {
     db: StateDb,
+    writer: LogWriter,
 }
 
 impl LogStore {
-    pub(crate) fn new(db: StateDb) -> Self {
-        Self { db }
+    /// Starts the thread that writes the log.
+    pub(crate) fn open(db: StateDb) -> io::Result<Self> {
+        let writer = LogWriter::start(db.clone())?;
+        Ok(Self { db, writer })
     }
 }
 
@@ -43,8 +48,16 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(index) => *index,
             Bound::Unbounded => u64::MAX,
         };
-        let db = self.db.clone();
-        blocking(move || db.entries(start, end)).await
+        // In this order: what is synced meanwhile is found in both places, and never in none.
+        let mut found = self.writer.pending(start, end);
+        let wanted = end.saturating_sub(start);
+        if u64::try_from(found.len()) != Ok(wanted) {
+            let db = self.db.clone();
+            for entry in blocking(move || db.entries(start, end)).await? {
+                found.entry(entry.log_id.index).or_insert(entry);
+            }
+        }
+        Ok(found.into_values().collect())
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -74,8 +87,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let (db, vote) = (self.db.clone(), *vote);
-        blocking(move || db.put_meta(key::VOTE, &vote)).await
+        self.writer.vote(*vote).await
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -83,21 +95,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<Entry> = entries.into_iter().collect();
-        let db = self.db.clone();
-        blocking(move || db.append(&entries)).await?;
-        callback.io_completed(Ok(()));
-        Ok(())
+        self.writer.append(entries.into_iter().collect(), callback)
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
         let start = last_log_id.map_or(0, |id| id.index + 1);
-        let db = self.db.clone();
-        blocking(move || db.truncate(start)).await
+        self.writer.truncate(start).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        let db = self.db.clone();
-        blocking(move || db.purge(log_id.index, &log_id)).await
+        self.writer.purge(log_id).await
     }
 }

@@ -9,6 +9,7 @@
 pub(crate) mod compaction;
 pub(crate) mod database;
 pub(crate) mod log_store;
+mod log_writer;
 pub(crate) mod node;
 pub(crate) mod seal;
 pub(crate) mod snapshot;

@@ -4,11 +4,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use openraft::{
-    ChangeMembers, Config, ReadPolicy, SnapshotPolicy,
+    ChangeMembers, Config, Instant as _, ReadPolicy, SnapshotPolicy,
     async_runtime::watch::WatchReceiver as _,
     errors::{
         ChangeMembershipError, ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError,
@@ -19,6 +19,7 @@ use swarm_core::{
     store::Transaction,
 };
 use swarm_proto::tls;
+use tokio::sync::watch;
 
 use super::{
     database::{StateDb, ThisMember},
@@ -36,10 +37,23 @@ pub(crate) const LEADER_MOVED: &str = "the leader is now";
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a new member may take to catch up.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(20);
-/// Short ticks: a killed leader is replaced within a second.
+/// Short ticks: a killed leader is replaced within a second. A follower asks for votes when it has not heard from the leader for
+/// the maximum (the leader's lease) and then a random time between both: 450 to 600 ms. The minimum also bounds the round trip
+/// of a vote, its sync included.
 const HEARTBEAT_MS: u64 = 100;
-const ELECTION_MIN_MS: u64 = 300;
-const ELECTION_MAX_MS: u64 = 600;
+const ELECTION_MIN_MS: u64 = 150;
+const ELECTION_MAX_MS: u64 = 300;
+/// A leader without a majority keeps quiet for this long at a time, so that those who hear it but are not heard elect another.
+const QUORUM_PROBE_MS: u64 = 700;
+/// Without an answer from a majority for this long a leader no longer counts itself as one: others have long elected another.
+const QUORUM_SILENCE: Duration = Duration::from_secs(1);
+/// How often a leader asks itself whether a majority still answers it.
+const QUORUM_CHECK: Duration = Duration::from_millis(250);
+/// A leader that was not heard for this long is not asked for anything; the next message of it, or of its successor, is awaited.
+const LEADER_SILENCE: Duration = Duration::from_millis(350);
+/// How long an heir may take to lead, and how recently it must have answered.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
+const HEIR_HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// How far behind a manager may be that is to take over the leadership.
 const MAX_HEIR_LAG: u64 = 500;
 
@@ -74,6 +88,14 @@ pub(crate) struct RaftNode {
     raft: Raft,
     store: SharedStore,
     this: ThisMember,
+    heard: Arc<watch::Sender<Option<Heard>>>,
+}
+
+/// The last message of a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heard {
+    leader: RaftId,
+    at: Instant,
 }
 
 impl std::fmt::Debug for RaftNode {
@@ -97,6 +119,7 @@ impl RaftNode {
             election_timeout_min: ELECTION_MIN_MS,
             election_timeout_max: ELECTION_MAX_MS,
             enable_pre_vote: Some(true),
+            quorum_loss_probe_interval: Some(QUORUM_PROBE_MS),
             // A leader that was killed may have been replaced: it asks for votes like everyone else.
             enable_leader_restore: Some(false),
             // Both are the cluster's settings, which change while we run: see `compaction`.
@@ -110,12 +133,17 @@ impl RaftNode {
             this.raft_id,
             Arc::new(config.validate()?),
             Transport::new(identity),
-            LogStore::new(db.clone()),
+            LogStore::open(db.clone())?,
             machine,
         )
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
-        Ok(Self { raft, store, this })
+        Ok(Self {
+            raft,
+            store,
+            this,
+            heard: Arc::default(),
+        })
     }
 
     /// Makes this manager the only member of a new cluster.
@@ -139,7 +167,7 @@ impl RaftNode {
         &self.this
     }
 
-    /// Who leads, as known here and now.
+    /// Who leads, as known here and now. A leader that no majority answers is none.
     pub(crate) fn leadership(&self) -> Leadership {
         let metrics = self.raft.server_metrics().borrow_watched().clone();
         let Some(leader) = metrics.current_leader else {
@@ -147,10 +175,11 @@ impl RaftNode {
         };
         if leader == self.this.raft_id {
             return match metrics.state {
-                openraft::ServerState::Leader => Leadership::Here {
+                openraft::ServerState::Leader if self.has_quorum() => Leadership::Here {
                     term: metrics.vote.leader_id.term,
                 },
-                openraft::ServerState::Learner
+                openraft::ServerState::Leader
+                | openraft::ServerState::Learner
                 | openraft::ServerState::Follower
                 | openraft::ServerState::Candidate
                 | openraft::ServerState::Shutdown => Leadership::Nobody,
@@ -162,20 +191,92 @@ impl RaftNode {
             .map_or(Leadership::Nobody, Leadership::Elsewhere)
     }
 
+    /// Whether a majority answered this leader lately. One that just began has heard nobody yet.
+    fn has_quorum(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let alone = metrics.membership_config.voter_ids().count() == 1;
+        alone
+            || metrics
+                .last_quorum_acked
+                .is_none_or(|last| last.elapsed() < QUORUM_SILENCE)
+    }
+
+    /// Notes a message of the leader.
+    pub(crate) fn note_leader(&self, leader: RaftId) {
+        let at = Instant::now();
+        self.heard.send_replace(Some(Heard { leader, at }));
+    }
+
+    /// Whether the leader spoke lately; of this manager itself yes.
+    fn heard_lately(&self) -> bool {
+        let Some(leader) = self.raft.server_metrics().borrow_watched().current_leader else {
+            return false;
+        };
+        let heard = *self.heard.borrow();
+        leader == self.this.raft_id
+            || heard.is_some_and(|last| last.leader == leader && last.at.elapsed() < LEADER_SILENCE)
+    }
+
     /// Waits until somebody leads; gives the leadership as it is then or at the deadline.
     pub(crate) async fn await_leader(&self, limit: Duration) -> Leadership {
-        let mut metrics = self.raft.server_metrics();
+        self.await_leader_if(limit, |_leadership| true).await
+    }
+
+    /// Waits for a leader that speaks: one that fell silent is about to be replaced, and what it is sent meanwhile may be lost.
+    pub(crate) async fn await_speaking_leader(&self, limit: Duration) -> Leadership {
+        self.await_leader_if(limit, |leadership| match leadership {
+            Leadership::Here { .. } => true,
+            Leadership::Elsewhere(_) => self.heard_lately(),
+            Leadership::Nobody => false,
+        })
+        .await
+    }
+
+    async fn await_leader_if(
+        &self,
+        limit: Duration,
+        good: impl Fn(&Leadership) -> bool,
+    ) -> Leadership {
+        let mut metrics = self.raft.metrics();
+        let mut heard = self.heard.subscribe();
         let wait = async {
             loop {
                 let leadership = self.leadership();
-                if leadership != Leadership::Nobody || metrics.changed().await.is_err() {
+                if leadership != Leadership::Nobody && good(&leadership) {
                     return leadership;
+                }
+                let open = tokio::select! {
+                    changed = metrics.changed() => changed.is_ok(),
+                    changed = heard.changed() => changed.is_ok(),
+                };
+                if !open {
+                    return Leadership::Nobody;
                 }
             }
         };
         tokio::time::timeout(limit, wait)
             .await
             .unwrap_or(Leadership::Nobody)
+    }
+
+    /// Returns when `leader` is no longer the leader as far as is known here.
+    pub(crate) async fn until_replaced(&self, leader: &Member) {
+        let mut metrics = self.raft.server_metrics();
+        let led = Leadership::Elsewhere(leader.clone());
+        while self.leadership() == led && metrics.changed().await.is_ok() {}
+    }
+
+    /// Returns when this manager no longer leads in `term`, or no majority answers it.
+    pub(crate) async fn until_deposed(&self, term: u64) {
+        let mut metrics = self.raft.server_metrics();
+        let mut check = tokio::time::interval(QUORUM_CHECK);
+        while self.leadership() == (Leadership::Here { term }) {
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { return },
+                _ = check.tick() => {}
+            }
+        }
     }
 
     /// Commits a transaction and applies it. Only the leader can.
@@ -262,36 +363,45 @@ impl RaftNode {
     /// Hands the leadership to another voter that is up to date; `None` if there is none (openraft must not be asked then:
     /// a transfer within a cluster of one blocks writes for good).
     pub(crate) async fn hand_over(&self) -> Option<RaftId> {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let last = metrics.last_log_index.unwrap_or(0);
-        let replication = metrics.replication?;
-        let voters: BTreeSet<RaftId> = metrics.membership_config.voter_ids().collect();
-        let target = replication.iter().find_map(|(id, matched)| {
-            let lag = last.saturating_sub(matched.as_ref().map_or(0, |log| log.index));
-            (*id != self.this.raft_id && voters.contains(id) && lag < MAX_HEIR_LAG).then_some(*id)
-        })?;
+        let target = self.heir()?;
         if let Err(error) = self.raft.trigger().transfer_leader(target).await {
             tracing::warn!(%error, "leadership cannot be handed over");
             return None;
         }
-        let wait = self.raft.wait(Some(Duration::from_secs(3)));
-        match wait
-            .metrics(
-                |metrics| {
-                    metrics
-                        .current_leader
-                        .is_some_and(|id| id != self.this.raft_id)
-                },
-                "another leader",
-            )
-            .await
-        {
+        let other = |metrics: &openraft::RaftMetrics<TypeConfig>| {
+            metrics
+                .current_leader
+                .is_some_and(|id| id != self.this.raft_id)
+        };
+        let wait = self.raft.wait(Some(HAND_OVER_TIMEOUT));
+        match wait.metrics(other, "another leader").await {
             Ok(_) => Some(target),
             Err(error) => {
                 tracing::warn!(%error, "leadership was not taken over");
                 None
             }
         }
+    }
+
+    /// Of the voters that answered the last heartbeats, the one that has most of the log: a transfer to one that is silent costs
+    /// an election.
+    fn heir(&self) -> Option<RaftId> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let (replication, heartbeat) = (metrics.replication?, metrics.heartbeat?);
+        let answers = |id: &RaftId| {
+            let heard = heartbeat.get(id).copied().flatten();
+            heard.is_some_and(|moment| moment.elapsed() < HEIR_HEARD_WITHIN)
+        };
+        let matched = |id: &RaftId| {
+            let matched = replication.get(id).copied().flatten();
+            matched.map_or(0, |log| log.index)
+        };
+        let voters = metrics.membership_config.voter_ids();
+        voters
+            .filter(|id| *id != self.this.raft_id && answers(id))
+            .filter(|id| last.saturating_sub(matched(id)) < MAX_HEIR_LAG)
+            .max_by_key(matched)
     }
 
     /// The voters with how to reach them.

@@ -18,7 +18,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Fre
         let dir = tempfile::tempdir().unwrap();
         let db = StateDb::open(dir.path()).unwrap();
         let machine = StateMachine::open(db.clone()).unwrap();
-        Ok((dir, LogStore::new(db), machine))
+        Ok((dir, LogStore::open(db).unwrap(), machine))
     }
 }
 

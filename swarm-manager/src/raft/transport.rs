@@ -1,7 +1,12 @@
 //! Raft messages to other managers over gRPC. Each connection accepts exactly the node it is meant for; an unreachable peer is
 //! reported as such, so that openraft backs off.
 
-use std::{io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use openraft::{
     AnyError, RaftNetworkFactory, RaftNetworkV2,
@@ -30,16 +35,26 @@ use super::{
 
 /// Chunks of a snapshot that wait for the connection.
 const CHUNKS_IN_FLIGHT: usize = 4;
+/// How long entries may take to be synced by a follower and acknowledged. openraft grants them a heartbeat's interval, which a busy
+/// disk exceeds: they would be sent again and again.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time without a single answer after which a connection is made anew: what waits in a connection over a cut line comes through
+/// only when the kernel tries again, seconds after the line is back.
+const SILENCE: Duration = Duration::from_millis(500);
 
-/// Makes connections to other managers.
+/// Connections to other managers, kept from one use to the next: an election must not wait for handshakes.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
     identity: Arc<tls::Identity>,
+    peers: Arc<Mutex<BTreeMap<RaftId, Arc<Peer>>>>,
 }
 
 impl Transport {
     pub(crate) fn new(identity: Arc<tls::Identity>) -> Self {
-        Self { identity }
+        Self {
+            identity,
+            peers: Arc::default(),
+        }
     }
 }
 
@@ -47,8 +62,81 @@ impl RaftNetworkFactory<TypeConfig> for Transport {
     type Network = Connection;
 
     async fn new_client(&mut self, target: RaftId, node: &Member) -> Connection {
-        let client = connect(node, &self.identity).map_err(|error| error.to_string());
-        Connection { target, client }
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = peers.get(&target).filter(|peer| peer.member == *node);
+        let peer = known.cloned().unwrap_or_else(|| {
+            let way = || Way::new(node.clone(), Arc::clone(&self.identity));
+            let peer = Arc::new(Peer {
+                member: node.clone(),
+                short: way(),
+                long: way(),
+            });
+            peers.insert(target, Arc::clone(&peer));
+            peer
+        });
+        Connection { target, peer }
+    }
+}
+
+/// Another manager.
+#[derive(Debug)]
+struct Peer {
+    member: Member,
+    /// For heartbeats, votes and the hand-over, which must not queue behind the others.
+    short: Way,
+    /// For entries and snapshots.
+    long: Way,
+}
+
+/// A connection that is made anew when it has been silent for too long.
+#[derive(Debug)]
+struct Way {
+    member: Member,
+    identity: Arc<tls::Identity>,
+    state: Mutex<WayState>,
+}
+
+#[derive(Debug)]
+struct WayState {
+    /// The text says why there cannot be one.
+    client: Result<RaftClient<Channel>, String>,
+    /// When the oldest call since the last answer began.
+    waiting_since: Option<Instant>,
+}
+
+impl Way {
+    fn new(member: Member, identity: Arc<tls::Identity>) -> Self {
+        let state = WayState {
+            client: connect(&member, &identity).map_err(|error| error.to_string()),
+            waiting_since: None,
+        };
+        Self {
+            member,
+            identity,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The client for one more call.
+    fn client(&self) -> io::Result<RaftClient<Channel>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if state
+            .waiting_since
+            .is_some_and(|since| now - since > SILENCE)
+        {
+            state.client = connect(&self.member, &self.identity).map_err(|error| error.to_string());
+            state.waiting_since = None;
+        }
+        state.waiting_since.get_or_insert(now);
+        let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidInput, reason);
+        state.client.clone().map_err(invalid)
+    }
+
+    /// An answer came, whatever it says.
+    fn answered(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting_since = None;
     }
 }
 
@@ -63,26 +151,20 @@ fn connect(
         .max_encoding_message_size(MAX_MESSAGE_BYTES))
 }
 
-/// The way to one other manager.
+/// The way to one other manager, as openraft uses it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     target: RaftId,
-    /// The text says why there cannot be one.
-    client: Result<RaftClient<Channel>, String>,
+    peer: Arc<Peer>,
 }
 
 impl Connection {
-    fn client(&self) -> io::Result<RaftClient<Channel>> {
-        self.client
-            .clone()
-            .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))
-    }
-
-    /// One request and its reply within the time openraft grants.
+    /// One request and its reply within `limit`.
     async fn call<Q, A, F>(
         &self,
+        way: &Way,
         request: &Q,
-        option: &RPCOption,
+        limit: Duration,
         send: impl FnOnce(RaftClient<Channel>, Request<RaftMessage>) -> F,
     ) -> Result<A, RPCError<TypeConfig>>
     where
@@ -95,12 +177,11 @@ impl Connection {
                 target: self.target,
                 body: encode(request)?,
             };
-            let reply = send(self.client()?, Request::new(message))
-                .await
-                .map_err(io::Error::other)?;
-            decode::<A>(&reply.into_inner().body)
+            let reply = send(way.client()?, Request::new(message)).await;
+            way.answered();
+            decode::<A>(&reply.map_err(io::Error::other)?.into_inner().body)
         };
-        match tokio::time::timeout(option.hard_ttl(), exchange).await {
+        match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(unreachable(&error)),
             Err(elapsed) => Err(unreachable(&elapsed.into())),
@@ -120,7 +201,12 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(&rpc, &option, |mut client, message| async move {
+        let (way, limit) = if rpc.entries.is_empty() {
+            (&self.peer.short, option.hard_ttl())
+        } else {
+            (&self.peer.long, option.hard_ttl().max(APPEND_TIMEOUT))
+        };
+        self.call(way, &rpc, limit, |mut client, message| async move {
             client.append_entries(message).await
         })
         .await
@@ -131,7 +217,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(&rpc, &option, |mut client, message| async move {
+        let (way, limit) = (&self.peer.short, option.hard_ttl());
+        self.call(way, &rpc, limit, |mut client, message| async move {
             client.vote(message).await
         })
         .await
@@ -142,7 +229,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(&rpc, &option, |mut client, message| async move {
+        let (way, limit) = (&self.peer.short, option.hard_ttl());
+        self.call(way, &rpc, limit, |mut client, message| async move {
             client.pre_vote(message).await
         })
         .await
@@ -153,7 +241,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         req: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(&req, &option, |mut client, message| async move {
+        let (way, limit) = (&self.peer.short, option.hard_ttl());
+        self.call(way, &req, limit, |mut client, message| async move {
             client.transfer_leader(message).await
         })
         .await
@@ -176,11 +265,10 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                     }
                 }
             });
-            let mut client = self.client()?;
-            let reply = client
-                .install_snapshot(ReceiverStream::new(receiver))
-                .await
-                .map_err(io::Error::other)?;
+            let mut client = self.peer.long.client()?;
+            let reply = client.install_snapshot(ReceiverStream::new(receiver)).await;
+            self.peer.long.answered();
+            let reply = reply.map_err(io::Error::other)?;
             decode::<SnapshotResponse<TypeConfig>>(&reply.into_inner().body)
         };
         tokio::select! {

@@ -217,11 +217,16 @@ impl Host {
         self.dir
     }
 
+    /// Sends a signal to the manager, such as `STOP`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.await.unwrap().success());
+    }
+
     /// SIGTERM; gives the whole log.
     pub(crate) async fn stop(mut self) -> String {
-        let pid = self.child.id().unwrap().to_string();
-        let sent = Command::new("kill").arg(&pid).status().await.unwrap();
-        assert!(sent.success());
+        self.signal("TERM").await;
         let status = within("the end of the manager", self.child.wait()).await;
         let log = self.log.await.unwrap();
         assert!(status.unwrap().success(), "{log}");

@@ -1,0 +1,112 @@
+//! What agents told and is not written yet. One proposal carries everything that waits, in the order it came; who registered
+//! gets the answer when that is committed.
+
+use std::collections::VecDeque;
+
+use swarm_core::{
+    control::{Code, ControlError},
+    id::NodeId,
+    leader::{Leader, Left, Pace, Report},
+    time::Timestamp,
+};
+use tokio::sync::oneshot;
+
+use super::{RETRY_PAUSE, Registration};
+use crate::{clock::now, raft::node::RaftNode};
+
+/// Attempts to write the same reports when others write the same objects.
+const WRITE_ATTEMPTS: u32 = 16;
+
+/// The reports that wait.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    waiting: VecDeque<Waiting>,
+    pace: Pace,
+    /// Times the first of them were overtaken.
+    attempts: u32,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    node: NodeId,
+    report: Report,
+    reply: Option<oneshot::Sender<Result<(), ControlError>>>,
+}
+
+impl Reports {
+    pub(super) fn add(&mut self, node: NodeId, report: Report) {
+        self.waiting.push_back(Waiting {
+            node,
+            report,
+            reply: None,
+        });
+    }
+
+    pub(super) fn register(&mut self, registration: Registration) {
+        let report = Report::Registered {
+            session: registration.session,
+            description: registration.description,
+            addr: registration.addr,
+            data_path_addr: registration.data_path_addr,
+        };
+        self.waiting.push_back(Waiting {
+            node: registration.node,
+            report,
+            reply: Some(registration.reply),
+        });
+    }
+
+    /// When they are to be written; `None` if there are none.
+    pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.waiting.is_empty()).then(|| self.pace.due(now))
+    }
+
+    /// Writes the first of them, as many as one transaction takes. Those that were overtaken by another writer stay.
+    pub(super) async fn write(&mut self, raft: &RaftNode, leader: &mut Leader) {
+        self.pace.written(now());
+        let decided = {
+            let store = raft.store().read();
+            let reports = self.waiting.iter().map(|one| (&one.node, &one.report));
+            leader.decide_reports(&store, reports, now())
+        };
+        let written = raft.propose(decided.transaction).await;
+        if let Err(error) = &written {
+            let overtaken = error.code == Code::Unknown && self.attempts < WRITE_ATTEMPTS;
+            if overtaken {
+                self.attempts += 1;
+                tokio::time::sleep(RETRY_PAUSE / WRITE_ATTEMPTS * self.attempts).await;
+                return;
+            }
+            tracing::warn!(%error, reports = decided.outcomes.len(), "reports of agents are lost");
+        }
+        self.attempts = 0;
+        let done: Vec<Waiting> = self.waiting.drain(..decided.outcomes.len()).collect();
+        for (one, outcome) in done.into_iter().zip(decided.outcomes) {
+            let outcome = outcome.and_then(|()| written.clone());
+            self.answer(raft, leader, one, outcome);
+        }
+    }
+
+    /// Tells who registered; one that did not wait for the answer has left.
+    fn answer(
+        &mut self,
+        raft: &RaftNode,
+        leader: &mut Leader,
+        one: Waiting,
+        outcome: Result<(), ControlError>,
+    ) {
+        let Some(reply) = one.reply else {
+            return;
+        };
+        let failed = outcome.is_err();
+        if reply.send(outcome).is_ok() || failed {
+            return;
+        }
+        tracing::debug!(node = %one.node, "session ended while it was registered");
+        if let Report::Registered { session, .. } = &one.report
+            && leader.close_session(&raft.store().read(), &one.node, session, now())
+        {
+            self.add(one.node, Report::Left(Left::Closed));
+        }
+    }
+}
