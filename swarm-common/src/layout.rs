@@ -11,7 +11,7 @@ use crate::maps::{
     FlowValue, HostFlowKey, HostFlowValue, InterfaceKey, InterfaceValue, LocalAddressKey,
     LocalAddressValue, MAGLEV_SIZE, MaglevKey, MaglevTable, Meta, PeerKey, PeerValue, PublishedKey,
     PublishedValue, ServiceKey, ServiceStats, ServiceStatsKey, ServiceValue, SourceKey,
-    SourceValue,
+    SourceValue, VipClient,
 };
 use crate::verdict;
 
@@ -58,6 +58,7 @@ layout! {
     LocalAddressKey { addr: Addr = 0 } = 16;
     LocalAddressValue { ifindex: u32 = 0 } = 4;
     Meta { layout_hash: u64 = 0, generation: u64 = 8, schema_version: u32 = 16, flags: u32 = 20 } = 24;
+    VipClient { used: u32 = 0 } = 4;
     FlowKey {
         vni: u32 = 0, src: Addr = 4, dst: Addr = 20, sport_be: u16 = 36, dport_be: u16 = 38,
         proto: u8 = 40, direction: u8 = 41, pad: u16 = 42,

@@ -35,6 +35,8 @@ pub mod names {
 
     /// `LruHash<FlowKey, FlowValue>`: translations. Programs.
     pub const CONNTRACK: &str = "conntrack";
+    /// `Array<VipClient>`, index [`super::vip_client`]: endpoints of this node that use virtual addresses. Programs.
+    pub const VIP_CLIENTS: &str = "vip_clients";
     /// `LruHash<HostFlowKey, HostFlowValue>`: what the node's own sockets asked for. Programs.
     pub const HOST_FLOWS: &str = "host_flows";
     /// `PerCpuHash<ServiceStatsKey, ServiceStats>`. Programs.
@@ -47,7 +49,7 @@ pub mod names {
     pub const EVENTS: &str = "events";
 
     /// Every map, in the order above: what the loader pins.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 17] = [
         ENDPOINTS,
         INTERFACES,
         SOURCES,
@@ -59,6 +61,7 @@ pub mod names {
         LOCAL_ADDRESSES,
         META,
         CONNTRACK,
+        VIP_CLIENTS,
         HOST_FLOWS,
         SERVICE_STATS,
         DROPS,
@@ -89,6 +92,8 @@ pub mod capacity {
     pub const LOCAL_ADDRESSES: usize = 1_024;
     /// Entries of `conntrack`: four times what is expected, because an LRU map evicts before it is full.
     pub const CONNTRACK: usize = 65_536;
+    /// Entries of `vip_clients` (a power of two).
+    pub const VIP_CLIENTS: usize = 4_096;
     /// Entries of `host_flows`.
     pub const HOST_FLOWS: usize = 16_384;
     /// Entries of `service_stats`.
@@ -337,6 +342,27 @@ pub struct Meta {
 /// [`Meta::flags`]: write an [`Event`] for every drop.
 pub const META_EVENTS: u32 = 1;
 
+/// `vip_clients` value.
+///
+/// Only what has sent to a virtual address can receive an answer that must be translated back, so what
+/// arrives for others (servers, for the most part) needs no look-up in `conntrack`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct VipClient {
+    /// 1 from the first packet to a virtual address on; never reset, because an answer may take any time.
+    pub used: u32,
+}
+
+/// Index in `vip_clients` of what is behind an interface. Several may share one: a needless look-up.
+#[inline(always)]
+pub const fn vip_client(ifindex: u32) -> u32 {
+    ifindex & VIP_CLIENTS_MASK
+}
+
+const VIP_CLIENTS_MASK: u32 = 4_095;
+const _: () = assert!(VIP_CLIENTS_MASK as usize + 1 == capacity::VIP_CLIENTS);
+const _: () = assert!(capacity::VIP_CLIENTS.is_power_of_two());
+
 /// `conntrack` key: the five-tuple of a packet as the program meets it, before translation.
 ///
 /// A translated flow has two entries, one per direction; the packet that finds one re-creates the
@@ -504,7 +530,7 @@ mod pod {
         FlowValue, HostFlowKey, HostFlowValue, InterfaceKey, InterfaceValue, LocalAddressKey,
         LocalAddressValue, MaglevKey, MaglevTable, Meta, PeerKey, PeerValue, PublishedKey,
         PublishedValue, ServiceKey, ServiceStats, ServiceStatsKey, ServiceValue, SourceKey,
-        SourceValue,
+        SourceValue, VipClient,
     };
 
     macro_rules! pod {
@@ -527,6 +553,7 @@ mod pod {
         FlowValue,
         HostFlowKey,
         HostFlowValue,
+        VipClient,
         InterfaceKey,
         InterfaceValue,
         LocalAddressKey,

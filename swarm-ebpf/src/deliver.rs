@@ -76,11 +76,10 @@ pub fn out() {
     Packet::redirect_neigh(config::underlay_ifindex());
 }
 
-/// A function of its own, because the header takes a fifth of the stack.
-#[inline(never)]
+#[inline(always)]
 fn wrap(packet: Packet, encap: &Encap) -> i32 {
     let wrapped = packet
         .grow_for_encapsulation()
-        .and_then(|()| packet.store(0, &OuterHdr::new(encap)));
+        .and_then(|()| packet.store(eth::LEN, &OuterHdr::new(encap)));
     i32::from(wrapped.is_err())
 }

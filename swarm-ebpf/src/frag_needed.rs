@@ -28,6 +28,7 @@ fn build(packet: Packet) -> Result<(), DropReason> {
     let quoted: Ipv4Hdr = packet.load(L3)?;
     let transport: UdpHdr = packet.load(L4)?;
     packet.resize(LEN as u32)?;
+    packet.make_linear(LEN);
     packet.store(
         0,
         &EthHdr {

@@ -8,7 +8,7 @@ use swarm_common::maps::{
     FlowValue, HostFlowKey, HostFlowValue, InterfaceKey, InterfaceValue, LocalAddressKey,
     LocalAddressValue, MaglevKey, MaglevTable, Meta, PeerKey, PeerValue, PublishedKey,
     PublishedValue, ServiceKey, ServiceStats, ServiceStatsKey, ServiceValue, SourceKey,
-    SourceValue, capacity,
+    SourceValue, VipClient, capacity, vip_client,
 };
 use swarm_common::verdict;
 
@@ -58,6 +58,9 @@ pub static META: Array<Meta, 1> = Array::new();
 #[btf_map(name = "conntrack")]
 pub static CONNTRACK: LruHashMap<FlowKey, FlowValue, { capacity::CONNTRACK }> = LruHashMap::new();
 
+#[btf_map(name = "vip_clients")]
+pub static VIP_CLIENTS: Array<VipClient, { capacity::VIP_CLIENTS }> = Array::new();
+
 #[btf_map(name = "host_flows")]
 pub static HOST_FLOWS: LruHashMap<HostFlowKey, HostFlowValue, { capacity::HOST_FLOWS }> =
     LruHashMap::new();
@@ -78,6 +81,27 @@ pub static COUNTERS: PerCpuArray<Counter, { verdict::COUNTERS as usize }> = PerC
 
 #[btf_map(name = "events")]
 pub static EVENTS: RingBuf<Event, { capacity::EVENTS_BYTES }> = RingBuf::new();
+
+/// Whether what is behind an interface has ever sent to a virtual address.
+#[inline(always)]
+pub fn is_vip_client(ifindex: u32) -> bool {
+    VIP_CLIENTS
+        .get(vip_client(ifindex))
+        .is_some_and(|client| client.used != 0)
+}
+
+/// Notes that what is behind an interface sends to virtual addresses.
+#[inline(always)]
+pub fn note_vip_client(ifindex: u32) {
+    if let Some(client) = VIP_CLIENTS.get_ptr_mut(vip_client(ifindex)) {
+        // SAFETY: plain data; every CPU writes the same value, and only once: the line is read by all.
+        unsafe {
+            if (*client).used == 0 {
+                (*client).used = 1;
+            }
+        }
+    }
+}
 
 macro_rules! getter {
     ($(#[$meta:meta])* $name:ident, $map:ident, $key:ty, $value:ty) => {

@@ -12,6 +12,9 @@ pub const L3: usize = eth::LEN;
 /// Offset of the transport header (options are refused).
 pub const L4: usize = eth::LEN + ipv4::LEN;
 
+/// End of the longest header that is looked at.
+pub const HEADERS: usize = L4 + size_of::<TcpHdr>();
+
 /// An IPv4 packet's properties.
 pub struct Parsed {
     pub tuple: FiveTuple,

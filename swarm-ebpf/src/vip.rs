@@ -44,6 +44,7 @@ pub fn to_backend(
         },
     };
     count::service(service.service, length, served);
+    maps::note_vip_client(packet.ifindex());
     remember_reply(parsed, interface, service.service, &addr);
     let port_be = parsed.tuple.dport_be;
     rewrite::destination(packet, parsed, addr, port_be)?;
@@ -143,11 +144,16 @@ fn remember_reply(parsed: &Parsed, interface: &InterfaceValue, service: u32, bac
     );
 }
 
-/// Gives an answer that is about to be delivered to the client its virtual source address back.
-/// `false`: the packet answers no translated flow.
+/// Gives an answer that is about to be delivered to the client (`endpoint`, of this node) its virtual source
+/// address back. `false`: the packet answers no translated flow.
 #[inline(always)]
-pub fn translate_reply(packet: Packet, parsed: &mut Parsed, vni: u32) -> Result<bool, DropReason> {
-    if !parsed.is_translatable() {
+pub fn translate_reply(
+    packet: Packet,
+    parsed: &mut Parsed,
+    vni: u32,
+    endpoint: &EndpointValue,
+) -> Result<bool, DropReason> {
+    if !maps::is_vip_client(endpoint.ifindex) || !parsed.is_translatable() {
         return Ok(false);
     }
     let Some(value) = conntrack::reply(&parsed.tuple, vni) else {

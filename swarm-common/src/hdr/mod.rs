@@ -27,12 +27,10 @@ const IP_OVERHEAD: u16 = 20;
 const UDP_OVERHEAD: u16 = 30;
 const _: () = assert!((IP_OVERHEAD + UDP_OVERHEAD) as usize == ENCAP_LEN);
 
-/// Everything in front of the inner IP packet.
+/// Everything between the outer Ethernet header, which the neighbour lookup writes, and the inner IP packet.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OuterHdr {
-    /// Outer Ethernet; the addresses are filled in by the neighbour lookup.
-    pub eth: EthHdr,
     /// Outer IPv4.
     pub ip: Ipv4Hdr,
     /// Outer UDP.
@@ -43,7 +41,7 @@ pub struct OuterHdr {
     pub inner: EthHdr,
 }
 
-const _: () = assert!(size_of::<OuterHdr>() == eth::LEN + ENCAP_LEN);
+const _: () = assert!(size_of::<OuterHdr>() == ENCAP_LEN);
 
 /// What an encapsulated packet needs besides its content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,11 +73,6 @@ impl OuterHdr {
         let udp_len = encap.inner_len.wrapping_add(UDP_OVERHEAD);
         let ip_len = udp_len.wrapping_add(IP_OVERHEAD);
         Self {
-            eth: EthHdr {
-                dst: [0; 6],
-                src: [0; 6],
-                ether_type_be: eth::IPV4_BE,
-            },
             ip: Ipv4Hdr::new(encap.src, encap.dst, ipv4::UDP, ip_len),
             udp: UdpHdr {
                 sport_be: encap.sport_be,

@@ -2,21 +2,19 @@
 
 /// Length of the header.
 pub const LEN: usize = 8;
-/// "The network number is valid".
-const VALID: u8 = 0x08;
+/// "The network number is valid", network byte order.
+const VALID_BE: u16 = 0x0800_u16.to_be();
 
-/// The header.
+/// The header. Words rather than bytes: a program writes them without calling `memset`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VxlanHdr {
-    /// 0x08.
-    pub flags: u8,
+    /// 0x08 in the first byte.
+    pub flags_be: u16,
     /// Zero.
-    pub reserved: [u8; 3],
-    /// Network number, 24 bit, network byte order.
-    pub vni: [u8; 3],
-    /// Zero.
-    pub reserved_last: u8,
+    pub reserved_be: u16,
+    /// Network number, 24 bit, then eight zero bits.
+    pub vni_be: [u16; 2],
 }
 
 const _: () = assert!(size_of::<VxlanHdr>() == LEN);
@@ -27,21 +25,20 @@ impl VxlanHdr {
     pub const fn new(vni: u32) -> Self {
         let [_, a, b, c] = vni.to_be_bytes();
         Self {
-            flags: VALID,
-            reserved: [0; 3],
-            vni: [a, b, c],
-            reserved_last: 0,
+            flags_be: VALID_BE,
+            reserved_be: 0,
+            vni_be: [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, 0])],
         }
     }
 
     /// The network, unless the header says there is none.
     #[inline(always)]
     pub const fn vni(&self) -> Option<u32> {
-        if self.flags & VALID == 0 {
+        if self.flags_be & VALID_BE == 0 {
             return None;
         }
-        let [a, b, c] = self.vni;
-        Some(u32::from_be_bytes([0, a, b, c]))
+        let [high_be, low_be] = self.vni_be;
+        Some((u16::from_be(high_be) as u32) << 8 | (u16::from_be(low_be) as u32) >> 8)
     }
 }
 
@@ -56,7 +53,7 @@ mod tests {
         }
         assert_eq!(
             VxlanHdr {
-                flags: 0,
+                flags_be: 0,
                 ..VxlanHdr::new(7)
             }
             .vni(),

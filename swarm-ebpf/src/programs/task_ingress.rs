@@ -31,6 +31,7 @@ fn handle(packet: Packet) -> Result<Verdict, DropReason> {
     let ifindex = packet.ifindex();
     let interface =
         maps::interface(&InterfaceKey { ifindex }).ok_or(DropReason::UnknownInterface)?;
+    packet.make_linear(parse::HEADERS);
     let header: EthHdr = packet.load(0)?;
     if header.ether_type_be == eth::ARP_BE {
         return arp::answer(packet, interface);
@@ -75,7 +76,7 @@ fn route(
             deliver::remote(packet, parsed, vni, endpoint.node, endpoint.mac)?;
             return Ok(Verdict::Encapsulate);
         }
-        let is_reply = vip::translate_reply(packet, parsed, vni)?;
+        let is_reply = vip::translate_reply(packet, parsed, vni, endpoint)?;
         deliver::local(packet, parsed, endpoint)?;
         return Ok(if is_reply {
             Verdict::VipReply

@@ -27,6 +27,7 @@ fn tc_underlay_ingress(context: TcContext) -> i32 {
 
 #[inline(always)]
 fn handle(packet: Packet) -> Result<Verdict, DropReason> {
+    packet.make_linear(parse::HEADERS);
     let Ok(header) = packet.load::<EthHdr>(0) else {
         return Ok(Verdict::Pass);
     };
@@ -63,6 +64,7 @@ fn unwrap(packet: Packet, parsed: &mut Parsed) -> Result<Verdict, DropReason> {
     if maps::peer(&PeerKey { node }).is_none() {
         return Err(DropReason::UnknownPeer);
     }
+    packet.make_linear(ENCAP_LEN + parse::HEADERS);
     let vxlan: VxlanHdr = packet.load(L4 + udp::LEN)?;
     let vni = vxlan.vni().ok_or(DropReason::UnknownVni)?;
     let inner: EthHdr = packet.load(ENCAP_LEN)?;
@@ -106,7 +108,7 @@ fn to_endpoint(
     vni: u32,
     endpoint: &EndpointValue,
 ) -> Result<Verdict, DropReason> {
-    let is_reply = vip::translate_reply(packet, parsed, vni)?;
+    let is_reply = vip::translate_reply(packet, parsed, vni, endpoint)?;
     deliver::local(packet, parsed, endpoint)?;
     Ok(if is_reply {
         Verdict::VipReply

@@ -1,11 +1,11 @@
 //! The programs, loaded without being attached, and what one packet does to them.
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::maps::{HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::{CgroupSockAddr, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 use swarm_common::config::{CONFIG_GLOBAL, Config};
-use swarm_common::maps::{Counter, DropCount, names};
+use swarm_common::maps::{Counter, DropCount, VipClient, names, vip_client};
 use swarm_common::verdict::{COUNTERS, DropReason, Program, Verdict};
 
 /// The object under test.
@@ -67,6 +67,16 @@ impl Fixture {
         self.map(name)?
             .insert(key, value, 0)
             .with_context(|| format!("map {name}"))
+    }
+
+    /// Notes that what is behind an interface has sent to a virtual address.
+    pub fn uses_virtual_addresses(&mut self, ifindex: u32) -> Result<()> {
+        let map = self
+            .ebpf
+            .map_mut(names::VIP_CLIENTS)
+            .context("no vip_clients")?;
+        let mut clients: Array<_, VipClient> = Array::try_from(map)?;
+        Ok(clients.set(vip_client(ifindex), VipClient { used: 1 }, 0)?)
     }
 
     /// Sends a packet through a classifier.

@@ -10,7 +10,7 @@ use swarm_common::maps::{
     BackendKey, BackendValue, Counter, DropCount, EndpointKey, EndpointValue, FlowKey, FlowValue,
     HostFlowKey, HostFlowValue, InterfaceKey, InterfaceValue, LocalAddressKey, LocalAddressValue,
     MaglevKey, MaglevTable, Meta, PeerKey, PeerValue, PublishedKey, PublishedValue, ServiceKey,
-    ServiceStats, ServiceStatsKey, ServiceValue, SourceKey, SourceValue, names,
+    ServiceStats, ServiceStatsKey, ServiceValue, SourceKey, SourceValue, VipClient, names,
 };
 use swarm_tests_bpf::fixture::{Fixture, OBJECT};
 
@@ -37,6 +37,7 @@ fn every_program_loads_and_every_map_has_its_sizes() {
         ),
         (names::META, sizes::<u32, Meta>()),
         (names::CONNTRACK, sizes::<FlowKey, FlowValue>()),
+        (names::VIP_CLIENTS, sizes::<u32, VipClient>()),
         (names::HOST_FLOWS, sizes::<HostFlowKey, HostFlowValue>()),
         (
             names::SERVICE_STATS,

@@ -124,12 +124,12 @@ fn vxlan_is_refused_from_strangers_and_for_others() {
 #[test]
 fn a_remote_backends_answer_comes_from_the_virtual_address() {
     let mut bench = bench();
-    for (name, body) in [
+    let rows = [
         ("tcp", tcp(80, 4000, SYN | ACK)),
         ("udp", Body::Udp(53, 4000)),
         ("echo", Body::Icmp(0, 9)),
-    ] {
-        let back = ip(FAR, ONE, body);
+    ];
+    let remember = |bench: &mut Bench, back: &Ip| {
         let value = FlowValue {
             kind: FLOW_KIND_VIP,
             port_be: back.tuple().sport_be,
@@ -139,6 +139,17 @@ fn a_remote_backends_answer_comes_from_the_virtual_address() {
         };
         let key = back.tuple().reply_key(VNI);
         bench.fixture.put(names::CONNTRACK, key, value).unwrap();
+    };
+    for (name, body) in rows {
+        let back = ip(FAR, ONE, body);
+        remember(&mut bench, &back);
+        let arrives = back.tunnelled(VNI, ONE);
+        // An endpoint that never sent to a virtual address is not looked up.
+        bench.sends(name, &arrives, Verdict::DeliverLocal, &back.delivered());
+    }
+    bench.fixture.uses_virtual_addresses(1).unwrap();
+    for (name, body) in rows {
+        let back = ip(FAR, ONE, body);
         let arrives = back.tunnelled(VNI, ONE);
         bench.sends(
             name,
