@@ -94,11 +94,11 @@ pub fn is_vip_client(ifindex: u32) -> bool {
 #[inline(always)]
 pub fn note_vip_client(ifindex: u32) {
     if let Some(client) = VIP_CLIENTS.get_ptr_mut(vip_client(ifindex)) {
-        // SAFETY: plain data; every CPU writes the same value, and only once: the line is read by all.
-        unsafe {
-            if (*client).used == 0 {
-                (*client).used = 1;
-            }
+        // SAFETY: plain data of this map; every CPU writes the same value.
+        let client = unsafe { &mut *client };
+        // Only once: the line is read by all CPUs.
+        if client.used == 0 {
+            client.used = 1;
         }
     }
 }

@@ -72,13 +72,22 @@ impl Packet {
         unsafe { (*self.skb).gso_size }
     }
 
+    /// Addresses of the first and of the byte after the last byte in one piece.
+    #[inline(always)]
+    fn first_piece(self) -> (usize, usize) {
+        // SAFETY: the kernel passes a valid context.
+        let start = unsafe { (*self.skb).data };
+        // SAFETY: as above.
+        let end = unsafe { (*self.skb).data_end };
+        (start as usize, end as usize)
+    }
+
     /// Brings the first `bytes` of the packet (fewer, if it is shorter) into one piece, as [`Self::load`] and
     /// [`Self::store`] need them. Drivers and the stack deliver headers in one piece, so this rarely does
     /// anything.
     #[inline(always)]
     pub fn make_linear(self, bytes: usize) {
-        // SAFETY: the kernel passes a valid context.
-        let (start, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+        let (start, end) = self.first_piece();
         if start + bytes <= end {
             return;
         }
@@ -91,8 +100,7 @@ impl Packet {
     /// Reads from the first piece: a tenth of what a helper call costs. Nothing is there: truncated.
     #[inline(always)]
     pub fn load<T: Wire>(self, offset: usize) -> Result<T, DropReason> {
-        // SAFETY: the kernel passes a valid context.
-        let (start, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+        let (start, end) = self.first_piece();
         let at = start + offset;
         if at + size_of::<T>() > end {
             return Err(DropReason::Truncated);
@@ -107,8 +115,7 @@ impl Packet {
     /// drivers give: what is written here is replaced whole, or balanced by its own checksum.
     #[inline(always)]
     pub fn store<T: Wire>(self, offset: usize, value: &T) -> Result<(), DropReason> {
-        // SAFETY: the kernel passes a valid context.
-        let (start, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+        let (start, end) = self.first_piece();
         let at = start + offset;
         if at + size_of::<T>() > end {
             return Err(DropReason::Rewrite);
