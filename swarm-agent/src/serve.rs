@@ -29,9 +29,10 @@ pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
     // Fails only when a provider is there already, which serves as well.
     drop(rustls::crypto::ring::default_provider().install_default());
     swarm_agent_datapath::probe(&options.bpffs).require()?;
+    // First, so that a host without it is left as it was.
+    let executor = connect_containerd(&options).await?;
     let state = StateDir::open(&options.state_dir)?;
     make_dir(&options.run_dir, 0o711)?;
-    let executor = connect_containerd(&options).await?;
     let parts = Parts {
         facts: HostFacts::read(&options).context("reading this host's facts")?,
         netlink: Netlink::open()?,
