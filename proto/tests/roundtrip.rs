@@ -465,6 +465,7 @@ fn nodes_networks_and_the_cluster_survive() {
             worker_secret: rng.text("worker"),
             manager_secret: rng.text("manager"),
         },
+        lock: swarm_core::lock::ManagerLock::default(),
         default_address_pools: vec![rng.subnet()],
         subnet_size: 25,
         data_path_port: 4790,

@@ -9,6 +9,7 @@ mod logs;
 mod maintenance;
 mod membership;
 mod node;
+mod node_key;
 mod serve;
 mod session;
 mod state;

@@ -12,6 +12,7 @@ use swarm_core::{
     ca::{JoinToken, hex},
     control::{Code, ControlError},
     id::NodeId,
+    lock,
     model::Role,
 };
 use swarm_proto::{
@@ -203,11 +204,12 @@ impl Member {
                 availability: request.availability,
             })
             .await?;
-        self.save_credentials(&Credentials {
+        let credentials = Credentials {
             key_pem: csr.key_pem,
             cert_chain_pem: made.cert_chain_pem,
             ca_pem: made.ca_pem,
-        })?;
+        };
+        self.save_credentials(&credentials, Role::Manager)?;
         let own = KnownManager {
             node_id: made.node_id.clone(),
             addr: request.advertise,
@@ -282,7 +284,7 @@ impl Member {
         };
         let (node_id, role) = (issued.node_id.clone(), issued.role);
         let data_path_port = issued.data_path_port;
-        self.save_credentials(&issued.into_credentials(csr.key_pem))?;
+        self.save_credentials(&issued.into_credentials(csr.key_pem), role)?;
         let (manager, managers) = match role {
             Role::Worker => (None, remote_manager(remote).await),
             Role::Manager => {
@@ -392,7 +394,9 @@ impl Member {
             .map(|manager| manager.addr.to_string())
             .ok_or_else(|| failed_text("changing the role", "no other manager is known"))?;
         let csr = new_csr().map_err(|error| failed("making a key", &error))?;
-        let issued = CaClient::renew_at(&remote, &node.identity, &csr).await?;
+        let identity = node.identity.borrow().clone();
+        let identity = identity.ok_or_else(|| failed_text("changing the role", lock::LOCKED))?;
+        let issued = CaClient::renew_at(&remote, &identity, &csr).await?;
         if issued.role != role {
             return Err(failed_text(
                 "changing the role",
@@ -400,11 +404,14 @@ impl Member {
             ));
         }
         let credentials = issued.into_credentials(csr.key_pem);
-        self.save_credentials(&credentials)?;
-        let replaced = node.identity.replace(&credentials);
+        self.save_credentials(&credentials, role)?;
+        let replaced = identity.replace(&credentials);
         replaced.map_err(|error| failed("using the new certificate", &error))?;
         match role {
-            Role::Manager => node.promoted(self.join_managers(&remote, listen, own).await?),
+            Role::Manager => {
+                let supervisor = self.join_managers(&remote, listen, own).await?;
+                node.promoted(&self.parts, supervisor);
+            }
             Role::Worker => {
                 if let Some(supervisor) = node.demoted() {
                     supervisor.stop().await;
@@ -448,8 +455,8 @@ impl Member {
         Ok(csr)
     }
 
-    fn save_credentials(&self, credentials: &Credentials) -> Result<(), HostError> {
-        let saved = credentials.save(&self.parts.options.certificates_dir());
+    fn save_credentials(&self, credentials: &Credentials, role: Role) -> Result<(), HostError> {
+        let saved = self.parts.key.save(credentials, role);
         saved.map_err(|error| failed("keeping the certificate", &error))?;
         ManagerCommand::new(&self.parts.options)
             .and_then(|command| command.prepare())
@@ -460,6 +467,7 @@ impl Member {
         if let Ok(command) = ManagerCommand::new(&self.parts.options) {
             command.stop_running().await;
         }
+        self.parts.key.forget();
         if let Err(error) = self.parts.state.forget() {
             error!(%error, "the swarm's files stay");
         }

@@ -15,21 +15,23 @@ use swarm_core::{
     model::{NodeTls, Role},
 };
 use swarm_proto::{
-    client::Hello,
-    tls::{self, Credentials, CredentialsError, Identity, TlsError},
+    client::{Hello, LocalClient},
+    tls::{self, Identity, TlsError},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
-use tracing::warn;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, warn};
 
 use crate::{
     config::Options,
     data_plane::{DataPlane, DataPlaneError},
     host_facts::HostFacts,
     logs::LogPublishing,
+    node_key::{IdentityError, NodeKey},
     session::{Session, WantedRole},
     state::{KnownManager, NodeState, StateDir, StateError},
     supervisor::{ManagerCommand, Supervisor, SupervisorError},
@@ -42,15 +44,9 @@ const CLEAR_DEADLINE: Duration = Duration::from_secs(30);
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
-    /// The certificate's files.
+    /// The node's certificate and key.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    /// The certificate is not there.
-    #[error("no certificate in {0}; leave the swarm with --force and join again")]
-    NoCertificate(String),
-    /// The certificate itself.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    Identity(#[from] IdentityError),
     /// The kernel's programs and maps.
     #[error(transparent)]
     DataPath(#[from] DataPathError),
@@ -79,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) state: StateDir,
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) netlink: Netlink,
+    pub(crate) key: Arc<NodeKey>,
 }
 
 /// A running member.
@@ -86,11 +83,13 @@ pub(crate) struct Parts {
 pub(crate) struct Node {
     /// Which node it is.
     pub(crate) state: NodeState,
-    /// Its certificate, shared with all its connections.
-    pub(crate) identity: Arc<Identity>,
+    /// Its certificate, shared with all its connections; `None` while the swarm is locked.
+    pub(crate) identity: watch::Receiver<Option<Arc<Identity>>>,
     /// Where managers are.
     pub(crate) managers: watch::Receiver<Vec<KnownManager>>,
     supervisor: Option<Supervisor>,
+    /// Seals the private key as the manager says; on managers.
+    sealing: Option<AbortOnDropHandle<()>>,
     plane: DataPlane,
     worker: mpsc::UnboundedSender<worker::Command>,
     session: JoinHandle<()>,
@@ -105,10 +104,10 @@ impl Node {
         manager: Option<Supervisor>,
         roles: mpsc::UnboundedSender<WantedRole>,
     ) -> Result<Self, NodeError> {
-        let certificates = parts.options.certificates_dir();
-        let credentials = Credentials::load(&certificates)?
-            .ok_or_else(|| NodeError::NoCertificate(certificates.display().to_string()))?;
-        let identity = Identity::new(&credentials)?;
+        match parts.key.identity() {
+            Err(error) if error.is_locked() && state.role == Role::Manager => {}
+            read => drop(read?),
+        }
         let supervisor = match (state.role, manager) {
             (Role::Manager, None) => Some(Supervisor::start(ManagerCommand::new(&parts.options)?)?),
             (Role::Manager | Role::Worker, manager) => manager,
@@ -124,30 +123,37 @@ impl Node {
         let worker = Worker::start(parts.state.clone(), host).await?;
         let (managers, known_managers) = watch::channel(state.managers.clone());
         let (stop, stopped) = watch::channel(false);
-        let session = Session {
-            identity: Arc::clone(&identity),
-            hello: hello(&parts.facts, &state, &credentials.ca_pem)?,
+        let (opened, identity) = watch::channel(None);
+        let connection = Connection {
+            key: Arc::clone(&parts.key),
+            opened,
+            facts: parts.facts.clone(),
+            state: state.clone(),
+            executor: Arc::clone(&parts.executor),
             managers,
             worker: worker.clone(),
             roles,
         };
-        let publishing = LogPublishing {
-            node: state.node_id.clone(),
-            identity: Arc::clone(&identity),
-            managers: known_managers.clone(),
-            executor: Arc::clone(&parts.executor),
-        };
-        tokio::spawn(publishing.run(stop.subscribe()));
-        Ok(Self {
+        let mut node = Self {
             state,
             identity,
             managers: known_managers,
-            supervisor,
+            supervisor: None,
+            sealing: None,
             plane,
             worker,
-            session: tokio::spawn(session.run(stopped)),
+            session: tokio::spawn(connection.run(stopped)),
             stop,
-        })
+        };
+        node.manage(parts, supervisor);
+        Ok(node)
+    }
+
+    fn manage(&mut self, parts: &Parts, supervisor: Option<Supervisor>) {
+        let manager = || LocalClient::new(tls::unix(&parts.options.manager_socket()));
+        let follow = |_: &Supervisor| tokio::spawn(Arc::clone(&parts.key).follow(manager()));
+        self.sealing = supervisor.as_ref().map(follow).map(AbortOnDropHandle::new);
+        self.supervisor = supervisor;
     }
 
     /// Ends the session and all tasks, and takes the data plane down: the node leaves the swarm.
@@ -176,15 +182,68 @@ impl Node {
     }
 
     /// Takes a started manager over: the node was promoted.
-    pub(crate) fn promoted(&mut self, supervisor: Supervisor) {
+    pub(crate) fn promoted(&mut self, parts: &Parts, supervisor: Supervisor) {
         self.state.role = Role::Manager;
-        self.supervisor = Some(supervisor);
+        self.manage(parts, Some(supervisor));
     }
 
     /// Gives the manager back: the node was demoted.
     pub(crate) fn demoted(&mut self) -> Option<Supervisor> {
         self.state.role = Role::Worker;
+        self.sealing = None;
         self.supervisor.take()
+    }
+}
+
+/// What talks to the managers of the swarm, once the node's private key is open.
+struct Connection {
+    key: Arc<NodeKey>,
+    opened: watch::Sender<Option<Arc<Identity>>>,
+    facts: HostFacts,
+    state: NodeState,
+    executor: Arc<dyn Executor>,
+    managers: watch::Sender<Vec<KnownManager>>,
+    worker: mpsc::UnboundedSender<worker::Command>,
+    roles: mpsc::UnboundedSender<WantedRole>,
+}
+
+impl Connection {
+    /// Keeps a session open and publishes logs until `stop` becomes true. While the swarm is locked there is no certificate
+    /// to open a session with; tasks and packets go on meanwhile.
+    async fn run(self, mut stop: watch::Receiver<bool>) {
+        let opened = tokio::select! {
+            opened = self.key.unlocked() => opened,
+            ended = stop.wait_for(|stop| *stop) => return drop(ended),
+        };
+        let connected = opened
+            .map_err(NodeError::from)
+            .and_then(|(identity, ca_pem)| {
+                let hello = hello(&self.facts, &self.state, &ca_pem);
+                Ok((identity, hello.map_err(IdentityError::from)?))
+            });
+        match connected {
+            Ok((identity, hello)) => self.talk(identity, hello, stop).await,
+            Err(error) => error!(%error, "no session with the managers"),
+        }
+    }
+
+    async fn talk(self, identity: Arc<Identity>, hello: Hello, stop: watch::Receiver<bool>) {
+        self.opened.send_replace(Some(Arc::clone(&identity)));
+        let publishing = LogPublishing {
+            node: self.state.node_id,
+            identity: Arc::clone(&identity),
+            managers: self.managers.subscribe(),
+            executor: self.executor,
+        };
+        tokio::spawn(publishing.run(stop.clone()));
+        let session = Session {
+            identity,
+            hello,
+            managers: self.managers,
+            worker: self.worker,
+            roles: self.roles,
+        };
+        session.run(stop).await;
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     host_facts::HostFacts,
     membership::Member,
     node::Parts,
+    node_key::NodeKey,
     state::{StateDir, make_dir},
 };
 
@@ -37,6 +38,7 @@ pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
         facts: HostFacts::read(&options).context("reading this host's facts")?,
         netlink: Netlink::open()?,
         executor: Arc::new(executor),
+        key: NodeKey::new(options.certificates_dir()),
         state,
         options,
     };

@@ -306,10 +306,9 @@ impl InitRequest {
         if let Some(spec) = value.get("Spec") {
             unsupported::check_cluster(spec)?;
         }
-        let request: Self = json::decode(value)?;
-        if request.auto_lock_managers {
-            return Err(Refusal::unsupported("AutoLockManagers"));
-        }
+        let mut request: Self = json::decode(value)?;
+        // The stock client says it in both places; either counts.
+        request.spec.encryption_config.auto_lock_managers |= request.auto_lock_managers;
         if request.force_new_cluster {
             return Err(Refusal::unsupported("ForceNewCluster"));
         }
@@ -355,12 +354,18 @@ pub struct JoinRequest {
     pub availability: String,
 }
 
-/// Body of `/swarm/unlockkey` and `/swarm/unlock`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Body of `/swarm/unlockkey` and `/swarm/unlock`. Does not print the key.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct UnlockKey {
     /// The key; empty while managers are not locked.
     pub unlock_key: String,
+}
+
+impl core::fmt::Debug for UnlockKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("UnlockKey").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

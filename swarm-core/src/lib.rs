@@ -23,6 +23,7 @@ pub mod datapath;
 pub mod dispatch;
 pub mod id;
 pub mod leader;
+pub mod lock;
 pub mod model;
 pub mod orchestrator;
 pub mod scheduler;

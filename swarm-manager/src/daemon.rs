@@ -6,31 +6,37 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
+use futures::{Stream, StreamExt as _};
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
 use swarm_core::{
     control::{Code, ControlError},
     dispatch::RecentChanges,
     id::NodeId,
+    lock::SecretKey,
     model::{Node, Reachability},
     store::Store,
 };
 use swarm_proto::{
-    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_BYTES, Wire as _,
     client::{ManagerState, Phase},
-    tls::{Credentials, CredentialsError, Identity, TlsError},
+    tls::{Credentials, CredentialsError, Identity, NodeKeys, TlsError},
     wire::{
-        ca_server::CaServer, control_server::ControlServer, dispatcher_server::DispatcherServer,
-        local_server::LocalServer, logs_server::LogsServer, raft_server::RaftServer,
+        self, ca_server::CaServer, control_server::ControlServer,
+        dispatcher_server::DispatcherServer, local_server::LocalServer, logs_server::LogsServer,
+        raft_server::RaftServer,
     },
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{Status, transport::Server};
 
 use crate::{
     api::{
@@ -44,10 +50,12 @@ use crate::{
         raft::RaftApi,
     },
     drive::{self, DriveHandle},
+    lock::{self, KeyDesk},
     raft::{
         compaction,
         database::{StateDb, StateError, ThisMember, key},
         node::{Leadership, RaftNode, StartError},
+        seal::KeyError,
     },
 };
 
@@ -169,8 +177,12 @@ impl Running {
 pub(crate) struct Manager {
     pub(crate) settings: Settings,
     running: ArcSwapOption<Running>,
-    /// One init, join or leave at a time.
+    /// One init, join, leave or unlock at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// The state on disk awaits the unlock key.
+    locked: AtomicBool,
+    /// Between the keys of the state on disk and the agent, which seals the node's private key.
+    pub(crate) desk: KeyDesk,
     error: Mutex<Option<String>>,
     stop: CancellationToken,
 }
@@ -181,14 +193,24 @@ impl Manager {
             settings,
             running: ArcSwapOption::empty(),
             changing: tokio::sync::Mutex::new(()),
+            locked: AtomicBool::new(false),
+            desk: KeyDesk::default(),
             error: Mutex::new(None),
             stop,
         })
     }
 
-    /// The running member; a refusal while idle.
+    /// Whether the state on disk awaits the unlock key.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Acquire)
+    }
+
+    /// The running member; a refusal while idle or locked.
     pub(crate) fn running(&self) -> Result<Arc<Running>, ControlError> {
         self.running.load_full().ok_or_else(|| {
+            if self.is_locked() {
+                return ControlError::new(Code::Unavailable, lock::LOCKED);
+            }
             ControlError::new(
                 Code::FailedPrecondition,
                 "this manager is not part of a swarm",
@@ -201,7 +223,11 @@ impl Manager {
         let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(running) = self.running.load_full() else {
             return ManagerState {
-                phase: Phase::Idle,
+                phase: if self.is_locked() {
+                    Phase::Locked
+                } else {
+                    Phase::Idle
+                },
                 raft_id: 0,
                 node_id: None,
                 leader: false,
@@ -225,17 +251,64 @@ impl Manager {
         }
     }
 
+    /// What seals the node's private key, now and after each change, until this process stops.
+    pub(crate) fn watch_node_keys(
+        &self,
+    ) -> impl Stream<Item = Result<wire::NodeKeys, Status>> + use<> {
+        self.desk
+            .watch()
+            .map(|keys| Ok(keys.to_wire()))
+            .take_until(self.stop.clone().cancelled_owned())
+    }
+
     /// Notes what is wrong, for `Local.Status`.
     fn note(&self, what: Option<String>) {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }
 
+    /// Continues with the state on disk, if there is one and it is not locked.
+    async fn resume_unless_locked(self: &Arc<Self>) -> Result<(), DaemonError> {
+        match self.resume(None).await {
+            Err(DaemonError::State(StateError::Key(KeyError::Locked { .. }))) => {
+                self.locked.store(true, Ordering::Release);
+                tracing::info!("the state on disk is locked, waiting for the unlock key");
+                Ok(())
+            }
+            resumed => resumed,
+        }
+    }
+
+    /// Opens the locked state with the operator's key and continues with it. On a refusal nothing changes.
+    pub(crate) async fn unlock(self: &Arc<Self>, key: &SecretKey) -> Result<(), ControlError> {
+        let _alone = self.changing.lock().await;
+        if !self.is_locked() {
+            return Err(ControlError::new(
+                Code::FailedPrecondition,
+                lock::NOT_LOCKED,
+            ));
+        }
+        match self.resume(Some(key)).await {
+            Ok(()) => {
+                self.locked.store(false, Ordering::Release);
+                tracing::info!("unlocked");
+                Ok(())
+            }
+            Err(DaemonError::State(StateError::Key(error @ KeyError::WrongKey))) => {
+                Err(ControlError::new(Code::Unauthenticated, error.to_string()))
+            }
+            Err(error) => Err(ControlError::new(
+                Code::Unknown,
+                format!("swarm component could not be started: {error}"),
+            )),
+        }
+    }
+
     /// Continues with the state on disk, if there is one.
-    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), DaemonError> {
+    async fn resume(self: &Arc<Self>, key: Option<&SecretKey>) -> Result<(), DaemonError> {
         if !StateDb::exists(&self.settings.state_dir)? {
             return Ok(());
         }
-        let db = StateDb::open(&self.settings.state_dir)?;
+        let db = StateDb::unlock(&self.settings.state_dir, key)?;
         let stored: Option<ThisMember> = db.meta(key::MEMBER).map_err(|error| db.damaged(error))?;
         let Some(mut this) = stored else {
             return Ok(()); // init or join ended before it counted
@@ -244,7 +317,7 @@ impl Manager {
             this.listen_addr = addr;
         }
         let listener = listen(this.listen_addr).await?;
-        let credentials = self.credentials()?;
+        let credentials = self.credentials(&db.sealer().node_keys())?;
         let identity = self.identity(&credentials)?;
         let raft = RaftNode::start(&db, this, Arc::clone(&identity)).await?;
         self.serve(raft, identity, listener, Some(credentials))?;
@@ -253,9 +326,10 @@ impl Manager {
     }
 
     /// The certificate files.
-    pub(crate) fn credentials(&self) -> Result<Credentials, DaemonError> {
+    pub(crate) fn credentials(&self, keys: &NodeKeys) -> Result<Credentials, DaemonError> {
         let dir = &self.settings.certificates;
-        Credentials::load(dir)?.ok_or_else(|| DaemonError::NoCredentials { dir: dir.clone() })
+        Credentials::load_with(dir, keys)?
+            .ok_or_else(|| DaemonError::NoCredentials { dir: dir.clone() })
     }
 
     /// An identity from certificate texts.
@@ -301,6 +375,8 @@ impl Manager {
         });
         let compaction = compaction::run(running.raft.clone());
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(compaction));
+        let keep = lock::keep(Arc::clone(self), Arc::clone(&running));
+        tokio::spawn(running.stop.clone().run_until_cancelled_owned(keep));
         let watch = Arc::clone(self).follow_certificates(Arc::clone(&running), credentials);
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(watch));
         Ok(running)
@@ -314,7 +390,8 @@ impl Manager {
     ) {
         loop {
             tokio::time::sleep(CERTIFICATE_CHECK).await;
-            let found = match Credentials::load(&self.settings.certificates) {
+            let keys = running.raft.db().sealer().node_keys();
+            let found = match Credentials::load_with(&self.settings.certificates, &keys) {
                 Ok(Some(found)) if Some(&found) != current.as_ref() => found,
                 Ok(_) => continue,
                 Err(error) => {
@@ -339,9 +416,16 @@ impl Manager {
             running.stop.cancel();
             running.raft.stop().await;
         }
-        if forget && let Err(error) = StateDb::remove(&self.settings.state_dir) {
-            tracing::error!(%error, "the state of the swarm that was left is still on disk");
-            self.note(Some(error.to_string()));
+        self.desk.close();
+        if !forget {
+            return;
+        }
+        match StateDb::remove(&self.settings.state_dir) {
+            Ok(()) => self.locked.store(false, Ordering::Release),
+            Err(error) => {
+                tracing::error!(%error, "the state of the swarm that was left is still on disk");
+                self.note(Some(error.to_string()));
+            }
         }
     }
 }
@@ -396,7 +480,7 @@ pub(crate) async fn run(
     let manager = Manager::new(settings, closing.clone());
     prepare(&manager.settings.state_dir)?;
     let local = bind_socket(socket)?;
-    manager.resume().await?;
+    manager.resume_unless_locked().await?;
     let incoming = accept_local(local, closing.clone());
     let serving = serve(Arc::clone(&manager), incoming, closing.clone());
     tracing::info!(socket = %socket.display(), "manager is ready");

@@ -6,6 +6,7 @@ mod ca;
 mod clock;
 mod daemon;
 mod drive;
+mod lock;
 mod membership;
 mod raft;
 

@@ -12,7 +12,7 @@ use swarm_core::{
 use swarm_proto::{
     client::{InitRequest, Initialized},
     status,
-    tls::{self, Credentials, Identity, KEY_FILE},
+    tls::{self, Credentials, Identity, KEY_FILE, NodeKeys},
     wire::{self, raft_client::RaftClient},
 };
 use tonic::transport::Channel;
@@ -22,6 +22,7 @@ use crate::{
     ca::new_root,
     clock::{SystemRandom, now},
     daemon::{Manager, listen},
+    lock,
     raft::{
         database::{StateDb, ThisMember, key},
         node::{Leadership, RaftNode},
@@ -92,8 +93,10 @@ impl Manager {
             raft.stop().await;
             return Err(error);
         }
-        self.serve(raft, identity, listener, None)
+        let running = self
+            .serve(raft, identity, listener, None)
             .map_err(refused)?;
+        lock::followed(self, &running).await;
         tracing::info!(%node, addr = %request.advertise_addr, "new cluster");
         Ok(Initialized {
             node_id: node,
@@ -127,7 +130,7 @@ impl Manager {
         advertise_addr: SocketAddr,
     ) -> Result<(), ControlError> {
         let listener = listen(listen_addr).await.map_err(refused)?;
-        let credentials = self.credentials().map_err(refused)?;
+        let credentials = self.credentials(&NodeKeys::default()).map_err(refused)?;
         let identity = self.identity(&credentials).map_err(refused)?;
         let (mut remote, raft_id) = ask_for_number(remote_addrs, &identity, advertise_addr).await?;
         let this = ThisMember {
@@ -139,9 +142,11 @@ impl Manager {
             listen_addr,
         };
         let raft = self.start_raft(this, &identity).await?;
-        self.serve(raft, identity, listener, Some(credentials))
+        let running = self
+            .serve(raft, identity, listener, Some(credentials))
             .map_err(refused)?;
         call_join(&mut remote, advertise_addr, raft_id).await?;
+        lock::followed(self, &running).await;
         tracing::info!(raft_id, "joined the managers of the swarm");
         Ok(())
     }
@@ -149,6 +154,10 @@ impl Manager {
     /// Leaves the managers and forgets the state.
     pub(crate) async fn leave(&self, force: bool) -> Result<(), ControlError> {
         let _alone = self.changing.lock().await;
+        if self.is_locked() && force {
+            self.halt(true).await;
+            return Ok(());
+        }
         let running = self.running()?;
         let alone = running.raft.voters().len() <= 1;
         if alone && !force {
@@ -195,7 +204,7 @@ impl Manager {
     }
 
     fn check_idle(&self) -> Result<(), ControlError> {
-        if self.running().is_ok() {
+        if self.running().is_ok() || self.is_locked() {
             return Err(ControlError::new(
                 Code::FailedPrecondition,
                 "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.",

@@ -185,6 +185,7 @@ async fn joining_needs_the_right_token_and_the_right_authority() {
     let cluster = control.cluster().await.unwrap();
     let rotation = TokenRotation {
         worker: true,
+        unlock_key: false,
         manager: false,
     };
     control

@@ -3,23 +3,27 @@
 use swarm_core::{
     control::ControlError,
     id::{NetworkId, NodeId, ServiceId},
+    lock::SecretKey,
     model::{
         Cluster, ClusterSpec, Network, NetworkSpec, Node, NodeSpec, Service, ServiceSpec, Task,
         Version,
     },
 };
 use tonic::transport::Channel;
+use zeroize::Zeroize as _;
 
 use super::{CALL_TIMEOUT, collect, read, within};
 use crate::{MAX_MESSAGE_BYTES, Wire, wire};
 
-/// Which join tokens get a new secret.
+/// Which secrets of the cluster are made anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenRotation {
     /// The worker token.
     pub worker: bool,
     /// The manager token.
     pub manager: bool,
+    /// The key that unlocks managers.
+    pub unlock_key: bool,
 }
 
 /// Task counts of a service, as `service ls` shows them.
@@ -74,9 +78,19 @@ impl ControlClient {
             spec: Some(spec.to_wire()),
             rotate_worker_token: rotation.worker,
             rotate_manager_token: rotation.manager,
+            rotate_manager_unlock_key: rotation.unlock_key,
         };
         let mut rpc = self.rpc();
         read(within(CALL_TIMEOUT, rpc.update_cluster(request)).await?)
+    }
+
+    /// The key that unlocks a restarted manager; `None` while managers are not locked.
+    pub async fn unlock_key(&self) -> Result<Option<SecretKey>, ControlError> {
+        let mut rpc = self.rpc();
+        let mut answer = within(CALL_TIMEOUT, rpc.get_unlock_key(wire::Empty {})).await?;
+        let key = SecretKey::from_slice(&answer.unlock_key);
+        answer.unlock_key.zeroize();
+        Ok(key)
     }
 
     /// All nodes.

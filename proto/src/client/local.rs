@@ -2,17 +2,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use futures::{StreamExt as _, stream::BoxStream};
 use swarm_core::{
     control::ControlError,
     id::NodeId,
+    lock::{KeyId, SecretKey},
     model::{Availability, ClusterSpec, Subnet},
 };
 use tonic::transport::Channel;
 
-use super::{CALL_TIMEOUT, MEMBERSHIP_TIMEOUT, read, within};
+use super::{CALL_TIMEOUT, MEMBERSHIP_TIMEOUT, read, unreadable, within};
 use crate::{
     ConvertError, Wire,
     convert::{from_list, ip_from_wire, ip_to_wire, list, required, wire_enum},
+    status,
+    tls::NodeKeys,
     wire,
 };
 
@@ -127,6 +131,40 @@ impl LocalClient {
             rpc.leave(wire::LeaveClusterRequest { force }),
         )
         .await?;
+        Ok(())
+    }
+
+    /// Opens the state of a locked manager.
+    pub async fn unlock(&self, key: &SecretKey) -> Result<(), ControlError> {
+        let mut rpc = self.inner.clone();
+        let request = wire::UnlockRequest {
+            unlock_key: key.bytes().to_vec(),
+        };
+        within(MEMBERSHIP_TIMEOUT, rpc.unlock(request)).await?;
+        Ok(())
+    }
+
+    /// What seals the node's private key on disk: as it is now, and after each change.
+    pub async fn watch_node_keys(
+        &self,
+    ) -> Result<BoxStream<'static, Result<NodeKeys, ControlError>>, ControlError> {
+        let mut rpc = self.inner.clone();
+        let all = within(CALL_TIMEOUT, rpc.watch_node_keys(wire::Empty {})).await?;
+        Ok(all
+            .map(|message| match message {
+                Ok(message) => NodeKeys::from_wire(message).map_err(|error| unreadable(&error)),
+                Err(refusal) => Err(status::from_status(&refusal)),
+            })
+            .boxed())
+    }
+
+    /// Tells the manager what the node's private key on disk is sealed with now; `None` for in plain.
+    pub async fn node_key_sealed(&self, with: Option<KeyId>) -> Result<(), ControlError> {
+        let mut rpc = self.inner.clone();
+        let request = wire::NodeKeySealedRequest {
+            sealed_with: with.map_or(0, |id| id.0),
+        };
+        within(CALL_TIMEOUT, rpc.node_key_sealed(request)).await?;
         Ok(())
     }
 

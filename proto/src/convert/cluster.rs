@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use swarm_core::model::{Annotations, Cluster, ClusterSpec, Meta, RootCa, Subnet};
+use swarm_core::{
+    lock::ManagerLock,
+    model::{Annotations, Cluster, ClusterSpec, Meta, RootCa, Subnet},
+};
 
 use super::{ConvertError, Wire, from_list, list, required, scalar::narrow};
 use crate::wire;
@@ -69,6 +72,7 @@ impl Wire for Subnet {
     }
 }
 
+/// The lock has no field on the wire: it comes back empty.
 impl Wire for Cluster {
     type Message = wire::Cluster;
 
@@ -92,6 +96,7 @@ impl Wire for Cluster {
             meta: required(message.meta, "cluster.meta")?,
             spec: required(message.spec, "cluster.spec")?,
             root_ca: required(message.root_ca, "cluster.root_ca")?,
+            lock: ManagerLock::default(),
             default_address_pools: from_list(message.default_address_pools)?,
             subnet_size: narrow(message.subnet_size, "subnet_size")?,
             data_path_port: narrow(message.data_path_port, "data_path_port")?,

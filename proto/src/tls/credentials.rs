@@ -3,11 +3,15 @@
 use std::{
     fs, io,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
-/// Private key, PKCS #8 PEM.
+use zeroize::Zeroizing;
+
+use super::{NodeKeys, SealedKeyError};
+
+/// Private key, PKCS #8 PEM, in plain or as [`NodeKeys::seal`] writes it.
 pub const KEY_FILE: &str = "node.key";
 /// Certificate chain, leaf first, PEM.
 pub const CERT_FILE: &str = "node.crt";
@@ -38,13 +42,26 @@ impl std::fmt::Debug for Credentials {
 pub struct CredentialsError {
     /// The file.
     pub path: PathBuf,
-    /// What the system says.
+    /// What the system says, or why the sealed private key cannot be opened.
     pub source: io::Error,
 }
 
+impl CredentialsError {
+    /// Whether the private key is sealed and nobody has told with what.
+    pub fn is_locked(&self) -> bool {
+        let inner = self.source.get_ref();
+        inner.and_then(|inner| inner.downcast_ref()) == Some(&SealedKeyError::Locked)
+    }
+}
+
 impl Credentials {
-    /// Reads the three files of `dir`; `None` if one of them is not there (yet).
+    /// Reads the three files of `dir`, whose key is in plain; `None` if one of them is not there (yet).
     pub fn load(dir: &Path) -> Result<Option<Self>, CredentialsError> {
+        Self::load_with(dir, &NodeKeys::default())
+    }
+
+    /// Reads the three files of `dir`, whose key is in plain or sealed with one of `keys`.
+    pub fn load_with(dir: &Path, keys: &NodeKeys) -> Result<Option<Self>, CredentialsError> {
         let read = |name: &str| {
             let path = dir.join(name);
             match fs::read_to_string(&path) {
@@ -55,8 +72,8 @@ impl Credentials {
         };
         let (key, cert, ca) = (read(KEY_FILE)?, read(CERT_FILE)?, read(CA_FILE)?);
         Ok(match (key, cert, ca) {
-            (Some(key_pem), Some(cert_chain_pem), Some(ca_pem)) => Some(Self {
-                key_pem,
+            (Some(key), Some(cert_chain_pem), Some(ca_pem)) => Some(Self {
+                key_pem: keys.open(&key).map_err(|source| sealed(dir, source))?,
                 cert_chain_pem,
                 ca_pem,
             }),
@@ -64,13 +81,21 @@ impl Credentials {
         })
     }
 
-    /// Writes the three files, the key with mode 0640 so that the manager's group may read it. Each file is replaced as
-    /// a whole and synced: a crash leaves the old or the new one.
+    /// Writes the three files, the key in plain, as [`Credentials::save_with`] does.
     pub fn save(&self, dir: &Path) -> Result<(), CredentialsError> {
+        self.save_with(dir, &NodeKeys::default())
+    }
+
+    /// Writes the three files, the key sealed as `keys` says and with mode 0640 so that the manager's group may read it. Each file is replaced as
+    /// a whole and synced: a crash leaves the old or the new one.
+    pub fn save_with(&self, dir: &Path, keys: &NodeKeys) -> Result<(), CredentialsError> {
+        let key = keys
+            .seal(&self.key_pem)
+            .map_err(|source| sealed(dir, source))?;
         for (name, text, mode) in [
-            (KEY_FILE, &self.key_pem, 0o640),
-            (CA_FILE, &self.ca_pem, 0o644),
-            (CERT_FILE, &self.cert_chain_pem, 0o644),
+            (KEY_FILE, key.as_str(), 0o640),
+            (CA_FILE, self.ca_pem.as_str(), 0o644),
+            (CERT_FILE, self.cert_chain_pem.as_str(), 0o644),
         ] {
             let path = dir.join(name);
             replace_file(&path, text.as_bytes(), mode)
@@ -80,6 +105,33 @@ impl Credentials {
     }
 }
 
+/// Seals the key on disk anew as `keys` says; `false` if there is none. The file is replaced as a whole, so a
+/// crash leaves it sealed the old or the new way.
+pub fn reseal_key(dir: &Path, keys: &NodeKeys) -> Result<bool, CredentialsError> {
+    let path = dir.join(KEY_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(CredentialsError { path, source }),
+    };
+    if NodeKeys::sealed_with(&text) == keys.seal_with {
+        return Ok(true);
+    }
+    let plain = Zeroizing::new(keys.open(&text).map_err(|source| sealed(dir, source))?);
+    let text = keys.seal(&plain).map_err(|source| sealed(dir, source))?;
+    replace_file(&path, text.as_bytes(), 0o640)
+        .map_err(|source| CredentialsError { path, source })?;
+    Ok(true)
+}
+
+fn sealed(dir: &Path, source: SealedKeyError) -> CredentialsError {
+    CredentialsError {
+        path: dir.join(KEY_FILE),
+        source: io::Error::new(io::ErrorKind::PermissionDenied, source),
+    }
+}
+
+/// Replaces a file as a whole, synced, readable for the group that its directory belongs to if `mode` says so.
 fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let temporary = path.with_extension("new");
     match fs::remove_file(&temporary) {
@@ -91,7 +143,15 @@ fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .create_new(true)
         .mode(mode)
         .open(&temporary)?;
+    let dir = path.parent().map(fs::File::open).transpose()?;
+    if let Some(dir) = &dir {
+        let group = dir.metadata()?.gid();
+        if file.metadata()?.gid() != group {
+            fchown(&file, None, Some(group))?;
+        }
+    }
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    dir.map_or(Ok(()), |dir| dir.sync_all())
 }

@@ -12,14 +12,16 @@ mod credentials;
 mod identity;
 mod issuer;
 mod keys;
+mod node_keys;
 mod verify;
 
 pub(crate) use connect::NotAManager;
 pub use connect::{anonymous, any_manager, exact_node, unix, unverified};
-pub use credentials::{CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE};
+pub use credentials::{CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, reseal_key};
 pub use identity::{Identity, Peer};
 pub use issuer::{IssuerFacts, issuer_facts};
 pub use keys::{Csr, CsrError, new_csr};
+pub use node_keys::{NodeKeys, SealedKeyError};
 pub use verify::TlsError;
 
 /// DNS name and organisational unit of managers' certificates.

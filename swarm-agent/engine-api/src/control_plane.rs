@@ -13,6 +13,7 @@ use swarm_api::{
 use swarm_core::{
     control::ControlError,
     id::{NetworkId, NodeId, ServiceId, TaskId},
+    lock::SecretKey,
     model::{
         ClusterSpec, Network, NetworkSpec, Node, NodeSpec, Service, ServiceSpec, Task, Version,
     },
@@ -21,13 +22,15 @@ use swarm_core::{
 /// Lines of a log as they come; an error ends it.
 pub type LogStream = BoxStream<'static, Result<LogLine, ControlError>>;
 
-/// Which join tokens get a new secret.
+/// Which secrets of the cluster are made anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenRotation {
     /// The worker token.
     pub worker: bool,
     /// The manager token.
     pub manager: bool,
+    /// The key that unlocks managers.
+    pub unlock_key: bool,
 }
 
 /// Which tasks to list.
@@ -63,6 +66,9 @@ pub trait ControlPlane: Send + Sync + 'static {
         spec: ClusterSpec,
         rotation: TokenRotation,
     ) -> Result<(), ControlError>;
+
+    /// The key that unlocks a restarted manager; `None` while managers are not locked.
+    async fn unlock_key(&self) -> Result<Option<SecretKey>, ControlError>;
 
     /// All nodes.
     async fn nodes(&self) -> Result<Vec<Node>, ControlError>;

@@ -15,6 +15,7 @@ use swarm_api::{
 use swarm_core::{
     control::ControlError,
     id::NodeId,
+    lock::{InvalidUnlockKey, NOT_LOCKED, SecretKey},
     model::{Availability, ClusterSpec, Subnet},
 };
 
@@ -69,6 +70,15 @@ pub enum HostError {
     /// It is in no swarm.
     #[error("This node is not part of a swarm")]
     NotMember,
+    /// What was given to unlock with has not the form of a key.
+    #[error("{}", InvalidUnlockKey::Form)]
+    UnlockKeyForm,
+    /// The unlock key is another one.
+    #[error("{}", InvalidUnlockKey::Length)]
+    UnlockKeyWrong,
+    /// There is nothing to unlock.
+    #[error("{NOT_LOCKED}")]
+    NotLocked,
     /// The token has the wrong form.
     #[error("invalid join token")]
     InvalidToken,
@@ -137,7 +147,9 @@ impl HostError {
             Self::ContainerRuns { .. } => 409,
             Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } => 404,
             Self::RegistryDenied { .. } => 401,
-            Self::InvalidReference { .. } => 400,
+            Self::InvalidReference { .. } | Self::UnlockKeyForm => 400,
+            Self::UnlockKeyWrong => 401,
+            Self::NotLocked => 409,
             Self::Cluster(error) => Refusal::from(error.clone()).status(),
         }
     }
@@ -161,6 +173,9 @@ pub trait Host: Send + Sync + 'static {
     /// Joins a cluster; returns when this node is a member, or after Docker's 20 seconds with
     /// [`HostError::JoinTimeout`].
     async fn join(&self, request: HostJoin) -> Result<(), HostError>;
+
+    /// Gives this host's locked manager the key, and returns when the manager has started.
+    async fn unlock(&self, key: &SecretKey) -> Result<(), HostError>;
 
     /// Leaves the cluster: stops and removes its containers, the manager and all state. The API has checked that a
     /// manager leaves only when forced.

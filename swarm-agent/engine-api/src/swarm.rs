@@ -10,10 +10,13 @@ use swarm_api::{
     node::availability_from_name,
     swarm::{ClusterSpec, InitRequest, JoinRequest, Swarm, UnlockKey},
 };
-use swarm_core::model::{self, Availability};
+use swarm_core::{
+    lock::{InvalidUnlockKey, SecretKey},
+    model::{self, Availability},
+};
 
 use crate::{
-    Api, HostInit, HostJoin, TokenRotation,
+    Api, HostError, HostInit, HostJoin, TokenRotation,
     error::ApiError,
     gate,
     references::manager,
@@ -104,33 +107,40 @@ pub(crate) async fn update(State(api): State<Api>, query: Query, request: Reques
     let (_, body) = json_request(request).await?;
     let version = object_version(&query, "swarm")?;
     let spec = ClusterSpec::from_json(&body)?;
-    if flag(&query, "rotateManagerUnlockKey") {
-        return Err(swarm_api::Refusal::unsupported("rotateManagerUnlockKey").into());
-    }
     manager(&api).await?;
     let current = api.control.cluster().await?.cluster;
     let rotation = TokenRotation {
         worker: flag(&query, "rotateWorkerToken"),
         manager: flag(&query, "rotateManagerToken"),
+        unlock_key: flag(&query, "rotateManagerUnlockKey"),
     };
     let spec = spec.into_core(&current.spec)?;
     api.control.update_cluster(version, spec, rotation).await?;
     done(StatusCode::OK)
 }
 
-/// Managers cannot be locked yet (asking for it is refused), so there is no key.
+/// The key that unlocks a restarted manager; empty while managers are not locked.
 pub(crate) async fn unlock_key(State(api): State<Api>) -> Answer {
     manager(&api).await?;
-    ok(&UnlockKey::default())
+    let key = api.control.unlock_key().await?;
+    ok(&UnlockKey {
+        unlock_key: key.map(|key| key.to_human()).unwrap_or_default(),
+    })
 }
 
-/// See [`unlock_key`].
+/// Gives a locked manager its key. Docker looks whether anything is locked before it looks at the key.
 pub(crate) async fn unlock(State(api): State<Api>, request: Request) -> Answer {
     let (_, body) = json_request(request).await?;
-    let _key: UnlockKey = json::parse(&body)?;
-    manager(&api).await?;
-    Err(ApiError::With {
-        status: 409,
-        text: String::from("swarm is not locked"),
-    })
+    let given: UnlockKey = json::parse(&body)?;
+    match gate::check_manager(&api.host.membership().await) {
+        Err(gate::NotManager::Locked) => {}
+        Err(refusal) => return Err(refusal.into()),
+        Ok(()) => return Err(HostError::NotLocked.into()),
+    }
+    let key: SecretKey = given.unlock_key.parse().map_err(|invalid| match invalid {
+        InvalidUnlockKey::Form => HostError::UnlockKeyForm,
+        InvalidUnlockKey::Length => HostError::UnlockKeyWrong,
+    })?;
+    api.host.unlock(&key).await?;
+    done(StatusCode::OK)
 }

@@ -14,6 +14,7 @@ use swarm_core::{
     ca::join_token,
     control::{Code, ControlError},
     id::{NetworkId, NodeId, ServiceId},
+    lock::SecretKey,
     model::{
         ClusterSpec, Network, NetworkSpec, Node, NodeSpec, NodeTls, Role, Service, ServiceSpec,
         Task, Version,
@@ -69,12 +70,17 @@ impl ControlPlane for Cluster {
         let rotation = client::TokenRotation {
             worker: rotation.worker,
             manager: rotation.manager,
+            unlock_key: rotation.unlock_key,
         };
         self.member
             .control()
             .update_cluster(version, &spec, rotation)
             .await
             .map(drop)
+    }
+
+    async fn unlock_key(&self) -> Result<Option<SecretKey>, ControlError> {
+        self.member.control().unlock_key().await
     }
 
     async fn nodes(&self) -> Result<Vec<Node>, ControlError> {

@@ -21,6 +21,7 @@ use swarm_core::{
     control::{Code, ControlError},
     dispatch::Assignment,
     id::NodeId,
+    lock::SecretKey,
     model::{Network, Platform, Role, Subnet, Task},
     time::Timestamp,
 };
@@ -183,6 +184,18 @@ impl Host for LocalHost {
 
     async fn join(&self, request: HostJoin) -> Result<(), HostError> {
         self.member.join(request).await
+    }
+
+    async fn unlock(&self, key: &SecretKey) -> Result<(), HostError> {
+        let unlocked = self.member.local().unlock(key).await;
+        unlocked.map_err(|error| match error.code {
+            Code::Unauthenticated => HostError::UnlockKeyWrong,
+            Code::FailedPrecondition => HostError::NotLocked,
+            _ => HostError::Failed {
+                what: String::from("unlocking"),
+                reason: error.message,
+            },
+        })
     }
 
     async fn leave(&self) -> Result<(), HostError> {

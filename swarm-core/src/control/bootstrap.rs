@@ -6,6 +6,7 @@ use super::{ControlError, NewNode, network::ingress_spec, node::new_node, valida
 use crate::{
     ca::new_secret,
     id::{ClusterId, NetworkId, Random},
+    lock::ManagerLock,
     model::{Cluster, ClusterSpec, FIRST_VNI, Meta, Network, RootCa, Subnet},
     store::{Object, Transaction},
     time::Timestamp,
@@ -41,6 +42,7 @@ pub fn bootstrap(
     validate::cluster_spec(&request.spec)?;
     validate::address_pools(&request.default_address_pools, request.subnet_size)?;
     validate::data_path_port(request.data_path_port)?;
+    let lock = ManagerLock::default().updated(request.spec.auto_lock_managers, false, now, rng);
     let cluster = Cluster {
         id: ClusterId::random(rng),
         meta: Meta::default(),
@@ -52,6 +54,7 @@ pub fn bootstrap(
             worker_secret: new_secret(rng),
             manager_secret: new_secret(rng),
         },
+        lock,
         default_address_pools: request.default_address_pools,
         subnet_size: request.subnet_size,
         data_path_port: request.data_path_port,

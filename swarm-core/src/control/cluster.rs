@@ -9,16 +9,18 @@ use crate::{
     time::Timestamp,
 };
 
-/// Which join tokens get a new secret.
+/// Which secrets are made anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotate {
     /// The worker token.
     pub worker: bool,
     /// The manager token.
     pub manager: bool,
+    /// The key that unlocks managers, if they are locked.
+    pub unlock_key: bool,
 }
 
-/// `swarm update`: new settings, and new token secrets if asked for.
+/// `swarm update`: new settings, and new secrets if asked for.
 pub fn update_cluster(
     store: &Store,
     version: Version,
@@ -31,6 +33,8 @@ pub fn update_cluster(
     check_version(version, cluster.meta)?;
     validate::cluster_spec(&spec)?;
     let mut cluster = cluster.clone();
+    let autolock = spec.auto_lock_managers;
+    cluster.lock = cluster.lock.updated(autolock, rotate.unlock_key, now, rng);
     cluster.spec = spec;
     Ok(write(rotated(cluster, rotate, rng), now))
 }
@@ -45,6 +49,7 @@ pub fn rotate_token(
     let rotate = Rotate {
         worker: role == Role::Worker,
         manager: role == Role::Manager,
+        unlock_key: false,
     };
     Ok(write(rotated(current(store)?.clone(), rotate, rng), now))
 }

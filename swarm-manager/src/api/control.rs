@@ -132,6 +132,7 @@ impl Control for ControlApi {
         let rotate = control::Rotate {
             worker: request.rotate_worker_token,
             manager: request.rotate_manager_token,
+            unlock_key: request.rotate_manager_unlock_key,
         };
         let version = Version(request.version);
         self.write(true, |store, now| {
@@ -141,6 +142,17 @@ impl Control for ControlApi {
         })
         .await?;
         self.stored(|store| store.cluster().cloned())
+    }
+
+    async fn get_unlock_key(
+        &self,
+        _request: Request<wire::Empty>,
+    ) -> Result<Response<wire::UnlockKey>, Status> {
+        let lock = self.read(|store, _| Ok(cluster(store)?.lock)).await?;
+        let key = lock.key.map(|key| key.bytes().to_vec());
+        Ok(Response::new(wire::UnlockKey {
+            unlock_key: key.unwrap_or_default(),
+        }))
     }
 
     async fn list_nodes(

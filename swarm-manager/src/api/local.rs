@@ -1,13 +1,19 @@
 //! What this host's agent tells its manager: make a cluster, join one, leave it, how it goes.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
+use futures::Stream;
+use swarm_core::{
+    control::{Code, ControlError},
+    lock::{InvalidUnlockKey, KeyId, SecretKey},
+};
 use swarm_proto::{
     Wire,
     client::InitRequest,
     wire::{self, local_server::Local},
 };
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 use super::{malformed, refuse};
 use crate::daemon::Manager;
@@ -55,6 +61,39 @@ impl Local for LocalApi {
     ) -> Result<Response<wire::Empty>, Status> {
         let force = request.into_inner().force;
         self.manager.leave(force).await.map_err(refuse)?;
+        Ok(Response::new(wire::Empty {}))
+    }
+
+    async fn unlock(
+        &self,
+        request: Request<wire::UnlockRequest>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        let bytes = Zeroizing::new(request.into_inner().unlock_key);
+        let key = SecretKey::from_slice(&bytes).ok_or_else(|| {
+            refuse(ControlError::new(
+                Code::Unauthenticated,
+                InvalidUnlockKey::Length.to_string(),
+            ))
+        })?;
+        self.manager.unlock(&key).await.map_err(refuse)?;
+        Ok(Response::new(wire::Empty {}))
+    }
+
+    type WatchNodeKeysStream = Pin<Box<dyn Stream<Item = Result<wire::NodeKeys, Status>> + Send>>;
+
+    async fn watch_node_keys(
+        &self,
+        _request: Request<wire::Empty>,
+    ) -> Result<Response<Self::WatchNodeKeysStream>, Status> {
+        Ok(Response::new(Box::pin(self.manager.watch_node_keys())))
+    }
+
+    async fn node_key_sealed(
+        &self,
+        request: Request<wire::NodeKeySealedRequest>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        let with = Some(KeyId(request.into_inner().sealed_with)).filter(|id| id.0 != 0);
+        self.manager.desk.sealed(with);
         Ok(Response::new(wire::Empty {}))
     }
 

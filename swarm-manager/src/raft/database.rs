@@ -9,14 +9,15 @@ use std::{
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use swarm_core::lock::SecretKey;
 
 use super::{
     seal::{KeyError, Sealer},
     types::{Entry, Member, RaftId, decode, encode},
 };
 
-const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const FILE: &str = "raft.redb";
 
 /// Keys of the table `meta`.
@@ -59,8 +60,8 @@ pub(crate) enum StateError {
 /// The open database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct StateDb {
-    database: Arc<Database>,
-    sealer: Sealer,
+    pub(super) database: Arc<Database>,
+    pub(super) sealer: Sealer,
     path: PathBuf,
 }
 
@@ -92,8 +93,13 @@ impl StateDb {
         Ok(())
     }
 
-    /// Opens or makes the state in `dir`.
+    /// Opens or makes the state in `dir`, which is not locked.
     pub(crate) fn open(dir: &Path) -> Result<Self, StateError> {
+        Self::unlock(dir, None)
+    }
+
+    /// Opens or makes the state in `dir`, with the unlock key if it is locked.
+    pub(crate) fn unlock(dir: &Path, key: Option<&SecretKey>) -> Result<Self, StateError> {
         let path = dir.join(FILE);
         let directory = |source| StateError::Directory {
             path: dir.to_owned(),
@@ -101,7 +107,7 @@ impl StateDb {
         };
         std::fs::create_dir_all(dir).map_err(directory)?;
         let fresh = !Self::exists(dir)?;
-        let sealer = Sealer::open(dir, fresh)?;
+        let sealer = Sealer::open(dir, fresh, key)?;
         let database = Database::create(&path).map_err(|source| StateError::Database {
             path: path.clone(),
             source,
@@ -113,6 +119,11 @@ impl StateDb {
         };
         db.make_tables().map_err(|error| db.damaged(error))?;
         Ok(db)
+    }
+
+    /// What seals the values.
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// An error of this file, with its name.
@@ -156,7 +167,8 @@ impl StateDb {
 
     /// Writes a value of the table `meta` that has its own encoding, synced.
     pub(crate) fn put_meta_bytes(&self, name: &str, plain: &[u8]) -> io::Result<()> {
-        let sealed = self.sealer.seal(&meta_place(name), plain)?;
+        let keys = self.sealer.keys(); // held until the value is on disk
+        let sealed = keys.seal(&meta_place(name), plain)?;
         let txn = self.database.begin_write().map_err(io::Error::other)?;
         {
             let mut table = txn.open_table(META).map_err(io::Error::other)?;
@@ -196,12 +208,13 @@ impl StateDb {
 
     /// Appends entries, synced.
     pub(crate) fn append(&self, entries: &[Entry]) -> io::Result<()> {
+        let keys = self.sealer.keys();
         let txn = self.database.begin_write().map_err(io::Error::other)?;
         {
             let mut table = txn.open_table(LOG).map_err(io::Error::other)?;
             for entry in entries {
                 let index = entry.log_id.index;
-                let sealed = self.sealer.seal(&log_place(index), &encode(entry)?)?;
+                let sealed = keys.seal(&log_place(index), &encode(entry)?)?;
                 table
                     .insert(index, sealed.as_slice())
                     .map_err(io::Error::other)?;
@@ -224,9 +237,8 @@ impl StateDb {
 
     /// Forgets the entries up to and including `last` and remembers that, in one write.
     pub(crate) fn purge<T: Serialize>(&self, last: u64, log_id: &T) -> io::Result<()> {
-        let sealed = self
-            .sealer
-            .seal(&meta_place(key::PURGED), &encode(log_id)?)?;
+        let keys = self.sealer.keys();
+        let sealed = keys.seal(&meta_place(key::PURGED), &encode(log_id)?)?;
         let txn = self.database.begin_write().map_err(io::Error::other)?;
         {
             let mut table = txn.open_table(LOG).map_err(io::Error::other)?;
@@ -250,10 +262,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .map_err(io::Error::other)?
 }
 
-fn meta_place(name: &str) -> String {
+pub(super) fn meta_place(name: &str) -> String {
     format!("meta/{name}")
 }
 
-fn log_place(index: u64) -> String {
+pub(super) fn log_place(index: u64) -> String {
     format!("log/{index}")
 }

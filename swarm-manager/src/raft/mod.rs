@@ -11,6 +11,7 @@ pub(crate) mod database;
 pub(crate) mod log_store;
 mod log_writer;
 pub(crate) mod node;
+mod reseal;
 pub(crate) mod seal;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;

@@ -88,6 +88,7 @@ pub(crate) struct RaftNode {
     raft: Raft,
     store: SharedStore,
     this: ThisMember,
+    db: StateDb,
     heard: Arc<watch::Sender<Option<Heard>>>,
 }
 
@@ -143,6 +144,7 @@ impl RaftNode {
             store,
             this,
             heard: Arc::default(),
+            db: db.clone(),
         })
     }
 
@@ -161,6 +163,11 @@ impl RaftNode {
 
     pub(crate) fn store(&self) -> &SharedStore {
         &self.store
+    }
+
+    /// The state on disk.
+    pub(crate) fn db(&self) -> &StateDb {
+        &self.db
     }
 
     pub(crate) fn this(&self) -> &ThisMember {

@@ -1,5 +1,6 @@
 //! A host for the tests: the manager's binary with directories of its own and an address of 127/8 of its own.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(
     clippy::print_stderr,
     clippy::unwrap_used,
@@ -113,7 +114,12 @@ impl Host {
         self.dir.path().join("manager.sock")
     }
 
-    fn certificates(&self) -> PathBuf {
+    /// Where the manager keeps its state.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub(crate) fn certificates(&self) -> PathBuf {
         self.dir.path().join("certificates")
     }
 
@@ -122,7 +128,7 @@ impl Host {
         ControlClient::new(tls::unix(&self.socket()))
     }
 
-    fn local(&self) -> LocalClient {
+    pub(crate) fn local(&self) -> LocalClient {
         LocalClient::new(tls::unix(&self.socket()))
     }
 
@@ -184,6 +190,17 @@ impl Host {
             .join(&[first.addr.to_string()], self.addr, self.addr)
             .await
             .unwrap();
+    }
+
+    /// What is on the host's disk: all files of the state and the certificates.
+    pub(crate) fn disk(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for dir in [self.state(), self.certificates()] {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                all.extend(std::fs::read(entry.unwrap().path()).unwrap());
+            }
+        }
+        all
     }
 
     /// Leaves the managers.

@@ -2,6 +2,7 @@
 
 use hyper::Method;
 use serde_json::{Value, json};
+use swarm_core::lock::SecretKey;
 
 use crate::support::{
     Engine, NO_SWARM, WORKER_TEXT, refused, web, with_web,
@@ -164,13 +165,6 @@ async fn a_swarm_is_made_joined_and_left() {
             "Datapath port number is not in valid range (1024-49151) : 80"
         )
     );
-    let locked = engine
-        .post("/swarm/init", json!({"AutoLockManagers": true}))
-        .await;
-    assert_eq!(
-        locked.refusal(),
-        refused(501, "AutoLockManagers is not supported yet")
-    );
     let made = engine
         .post("/swarm/init", json!({"ListenAddr": "0.0.0.0:2377"}))
         .await;
@@ -230,7 +224,7 @@ async fn the_cluster_is_shown_and_changed() {
     assert_eq!((updated.status, updated.body.len()), (200, 0));
     assert_eq!(
         engine.world.lock().asked,
-        ["update cluster TokenRotation { worker: true, manager: false }"]
+        ["update cluster TokenRotation { worker: true, manager: false, unlock_key: false }"]
     );
     let stale = engine.post(&path, spec).await;
     assert_eq!(
@@ -253,6 +247,83 @@ async fn the_cluster_is_shown_and_changed() {
         .post("/swarm/unlock", json!({"UnlockKey": "x"}))
         .await;
     assert_eq!(unlock.refusal(), refused(409, "swarm is not locked"));
+}
+
+/// The key is shown on request only; a locked manager answers nothing but the way to unlock it, and says what is wrong with
+/// a key that does not.
+#[tokio::test]
+async fn managers_are_unlocked_with_the_key_and_nothing_else() {
+    let engine = Engine::start(World::manager()).await;
+    let key = SecretKey::from_slice(&[7; 32]).unwrap();
+    engine.world.lock().unlock_key = Some(key.clone());
+    assert_eq!(
+        engine.get("/swarm/unlockkey").await.json(),
+        json!({"UnlockKey": key.to_human()})
+    );
+    let swarm = engine.get("/swarm").await.json();
+    let version = swarm["Version"]["Index"].as_u64().unwrap();
+    let path = format!("/swarm/update?version={version}&rotateManagerUnlockKey=true");
+    let mut spec = swarm["Spec"].clone();
+    spec["EncryptionConfig"]["AutoLockManagers"] = json!(true);
+    assert_eq!(engine.post(&path, spec).await.status, 200);
+    let rotated =
+        "update cluster TokenRotation { worker: false, manager: false, unlock_key: true }";
+    assert_eq!(engine.world.lock().asked, [rotated]);
+    let swarm = engine.get("/swarm").await;
+    assert_eq!(
+        swarm.json()["Spec"]["EncryptionConfig"],
+        json!({"AutoLockManagers": true})
+    );
+    for path in ["/swarm", "/info", "/nodes"] {
+        let answer = engine.get(path).await;
+        assert!(
+            !String::from_utf8_lossy(&answer.body).contains("SWMKEY"),
+            "{path}"
+        );
+    }
+    {
+        let membership = &mut engine.world.lock().membership;
+        membership.state = swarm_api::info::MembershipState::Locked;
+        membership.control_available = false;
+    }
+    let locked = "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm unlock\" to unlock it.";
+    for path in [
+        "/swarm",
+        "/nodes",
+        "/services",
+        "/tasks",
+        "/swarm/unlockkey",
+    ] {
+        assert_eq!(
+            engine.get(path).await.refusal(),
+            refused(503, locked),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        engine.get("/info").await.json()["Swarm"]["LocalNodeState"],
+        json!("locked")
+    );
+    let unlock = |key: &str| engine.post("/swarm/unlock", json!({"UnlockKey": key}));
+    let wrong = "swarm could not be unlocked: invalid key provided";
+    let other = SecretKey::from_slice(&[8; 32]).unwrap().to_human();
+    for (given, status, text) in [
+        ("", 400, "invalid key string"),
+        ("x", 400, "invalid key string"),
+        ("SWMKEY-1-abcd", 401, wrong),
+        (other.as_str(), 401, wrong),
+    ] {
+        assert_eq!(
+            unlock(given).await.refusal(),
+            refused(status, text),
+            "{given}"
+        );
+    }
+    assert_eq!(engine.world.lock().asked[1..], ["unlock"]);
+    assert_eq!(unlock(&key.to_human()).await.status, 200);
+    assert_eq!(engine.get("/nodes").await.status, 200);
+    let again = unlock(&key.to_human()).await;
+    assert_eq!(again.refusal(), refused(409, "swarm is not locked"));
 }
 
 #[tokio::test]

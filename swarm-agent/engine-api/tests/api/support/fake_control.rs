@@ -13,6 +13,7 @@ use swarm_api::{
 use swarm_core::{
     control::{Code, ControlError},
     id::{NetworkId, NodeId, ServiceId},
+    lock::SecretKey,
     model::{
         ClusterSpec, Network, NetworkSpec, Node, NodeSpec, Role, Service, ServiceMode, ServiceSpec,
         Task, Version,
@@ -106,6 +107,10 @@ impl ControlPlane for FakeControl {
         cluster.spec = spec;
         cluster.meta = meta;
         Ok(())
+    }
+
+    async fn unlock_key(&self) -> Result<Option<SecretKey>> {
+        Ok(self.0.lock().unlock_key.clone())
     }
 
     async fn nodes(&self) -> Result<Vec<Node>> {

@@ -9,12 +9,13 @@ use swarm_api::{
     address::InterfaceAddress,
     container::Container,
     image::{Image, ImageDigest},
-    info::{HostFacts, Membership},
+    info::{HostFacts, Membership, MembershipState},
     logs::{LogLine, LogOptions},
     network::LocalNetwork,
 };
 use swarm_core::{
     id::NodeId,
+    lock::SecretKey,
     model::{Labels, Platform, Subnet},
     time::Timestamp,
 };
@@ -76,6 +77,17 @@ impl Host for FakeHost {
         self.asked(format!("join {:?}", request.remotes));
         let worker = World::worker();
         self.0.lock().membership = worker.lock().membership.clone();
+        Ok(())
+    }
+
+    async fn unlock(&self, key: &SecretKey) -> Result<()> {
+        self.asked("unlock".to_owned());
+        let mut state = self.0.lock();
+        if state.unlock_key.as_ref() != Some(key) {
+            return Err(HostError::UnlockKeyWrong);
+        }
+        state.membership.state = MembershipState::Active;
+        state.membership.control_available = true;
         Ok(())
     }
 
