@@ -32,23 +32,27 @@ fn locked_spec() -> ClusterSpec {
     }
 }
 
-/// `swarm update --autolock=...` or `swarm unlock-key --rotate`.
+/// `swarm update --autolock=...` or `swarm unlock-key --rotate`; again if the leader wrote the cluster in between.
 async fn update(control: &ControlClient, autolock: bool, rotate: bool) -> Option<SecretKey> {
-    let cluster = control.cluster().await.unwrap();
-    let spec = ClusterSpec {
-        auto_lock_managers: autolock,
-        ..cluster.spec
-    };
     let rotation = TokenRotation {
         unlock_key: rotate,
         ..TokenRotation::default()
     };
-    let version = cluster.meta.version;
-    control
-        .update_cluster(version, &spec, rotation)
-        .await
-        .unwrap();
-    control.unlock_key().await.unwrap()
+    loop {
+        let cluster = control.cluster().await.unwrap();
+        let spec = ClusterSpec {
+            auto_lock_managers: autolock,
+            ..cluster.spec
+        };
+        let version = cluster.meta.version;
+        match control.update_cluster(version, &spec, rotation).await {
+            Err(error) if error.message == "update out of sequence" => {}
+            updated => {
+                updated.unwrap();
+                return control.unlock_key().await.unwrap();
+            }
+        }
+    }
 }
 
 /// Does what the agent does with the node's private key, once the manager says that it is to be sealed another way than now.
