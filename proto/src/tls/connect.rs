@@ -24,7 +24,7 @@ use super::{
 /// Time to reach a manager, handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a connection is probed, and after which it is given up.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// A manager at `addr` (`host:port`), whichever it is.
 pub fn any_manager(addr: impl Into<String>, identity: &Arc<Identity>) -> Result<Channel, TlsError> {

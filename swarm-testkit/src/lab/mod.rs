@@ -13,6 +13,7 @@
 
 mod claim;
 mod containerd;
+mod faults;
 mod host;
 mod image;
 mod network;

@@ -49,11 +49,20 @@ pub struct Page {
 impl Swarm {
     /// Agents on all hosts, the first a manager, the others joined with its token.
     pub fn up(hosts: usize) -> anyhow::Result<Self> {
-        Self::on(Lab::start(&Plan::from_environment(hosts)?)?)
+        Self::up_with(hosts, 1)
     }
 
-    /// Makes the hosts of a lab one swarm.
-    pub fn on(mut lab: Lab) -> anyhow::Result<Self> {
+    /// Agents on all hosts, the first ones managers.
+    pub fn up_with(hosts: usize, managers: usize) -> anyhow::Result<Self> {
+        Self::with_managers(Lab::start(&Plan::from_environment(hosts)?)?, managers)
+    }
+
+    /// Makes the hosts of a lab one swarm with one manager.
+    pub fn on(lab: Lab) -> anyhow::Result<Self> {
+        Self::with_managers(lab, 1)
+    }
+
+    fn with_managers(mut lab: Lab, managers: usize) -> anyhow::Result<Self> {
         let hosts = lab.hosts().len();
         for host in lab.hosts_mut() {
             host.spawn_agent()?;
@@ -66,9 +75,15 @@ impl Swarm {
             "--advertise-addr",
             &manager.ip().to_string(),
         ])?;
+        let (first, rest) = swarm.lab.hosts()[1..].split_at(managers - 1);
+        let addr = swarm.manager_address();
+        let token = swarm.token("manager")?;
+        for host in first {
+            host.swarm(&["swarm", "join", "--token", &token, &addr])?;
+        }
         let token = swarm.worker_token()?;
-        for host in &swarm.lab.hosts()[1..] {
-            host.swarm(&["swarm", "join", "--token", &token, &swarm.manager_address()])?;
+        for host in rest {
+            host.swarm(&["swarm", "join", "--token", &token, &addr])?;
         }
         wait::until("every node to be ready", CONVERGED_AT_MOST, || {
             let nodes = swarm.nodes()?;
@@ -92,9 +107,13 @@ impl Swarm {
     }
 
     pub fn worker_token(&self) -> anyhow::Result<String> {
+        self.token("worker")
+    }
+
+    fn token(&self, role: &str) -> anyhow::Result<String> {
         let token = self
             .manager()
-            .swarm(&["swarm", "join-token", "--quiet", "worker"])?;
+            .swarm(&["swarm", "join-token", "--quiet", role])?;
         Ok(token.trim().to_owned())
     }
 
