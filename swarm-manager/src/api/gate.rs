@@ -53,7 +53,7 @@ const MAX_ANONYMOUS_BYTES: usize = 64 * 1024;
 /// Calls of callers without a certificate at a time.
 const MAX_STRANGERS: usize = 128;
 /// How long a leader that was replaced may still take to answer: it may have handed over on purpose.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Says that an answer will not come.
 const REPLACED: &str = "the leader was replaced before it answered";
 /// What gRPC puts before a message.

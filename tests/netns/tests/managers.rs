@@ -119,8 +119,11 @@ fn write(host: &Host, name: &str) {
 
 #[track_caller]
 fn assert_has(host: &Host, names: &[&str]) {
+    // Without an answer of a manager the list has only the host's own networks, as Docker's.
     let text = wait::until("an answer", CONVERGED_AT_MOST, || {
-        host.swarm(&["network", "ls"])
+        let text = host.swarm(&["network", "ls"])?;
+        anyhow::ensure!(text.contains("ingress"), "{text}");
+        Ok(text)
     })
     .unwrap();
     for name in names {
