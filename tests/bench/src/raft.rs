@@ -62,7 +62,10 @@ pub(crate) fn measure(binary: &Path, rounds: u32) -> anyhow::Result<Vec<Row>> {
             .build()?;
         alone.block_on(nodes_of(&managers, MANY))
     })?;
-    let control = managers.all[0].control();
+    let control = {
+        let _inside = runtime.enter();
+        managers.all[0].control()
+    };
     let (mut loops, mut ones, mut manys) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         loops.push(sync_loop()?);
