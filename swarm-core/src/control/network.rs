@@ -87,6 +87,14 @@ pub fn remove_network(
     let network = store
         .network(id)
         .ok_or_else(|| ControlError::new(Code::NotFound, format!("network {id} not found")))?;
+    check_unused(store, network)?;
+    let remove = ObjectId::Network(id.clone());
+    Ok(Transaction::new(now).remove(remove, network.meta.version))
+}
+
+/// No service needs the network; checked again when the removal is applied.
+pub(crate) fn check_unused(store: &Store, network: &Network) -> Result<(), ControlError> {
+    let id = &network.id;
     if network.spec.ingress {
         if let Some(service) = store.published_services().next() {
             return Err(ControlError::new(
@@ -103,6 +111,5 @@ pub fn remove_network(
             format!("network {id} is in use by service {}", service.id),
         ));
     }
-    let remove = ObjectId::Network(id.clone());
-    Ok(Transaction::new(now).remove(remove, network.meta.version))
+    Ok(())
 }

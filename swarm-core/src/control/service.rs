@@ -28,8 +28,7 @@ pub fn create_service(
             format!("name conflicts with an existing object: service {name} already exists"),
         ));
     }
-    check_networks(store, &spec)?;
-    check_ports(store, &spec, None)?;
+    check_references(store, &spec, None)?;
     let service = Service {
         id: ServiceId::random(rng),
         meta: Meta::default(),
@@ -64,8 +63,7 @@ pub fn update_service(
         spec
     };
     check_update(&service.spec, &wanted)?;
-    check_networks(store, &wanted)?;
-    check_ports(store, &wanted, Some(id))?;
+    check_references(store, &wanted, Some(id))?;
     service.spec_version = service.spec_version.saturating_add(1);
     service.previous_spec = Some(core::mem::replace(&mut service.spec, wanted));
     service.update_status = rollback.then(|| UpdateStatus {
@@ -119,6 +117,16 @@ fn check_update(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), ControlError
             "service mode change is not allowed",
         )),
     }
+}
+
+/// What a specification needs of other objects; checked again when the transaction is applied.
+pub(crate) fn check_references(
+    store: &Store,
+    spec: &ServiceSpec,
+    own: Option<&ServiceId>,
+) -> Result<(), ControlError> {
+    check_networks(store, spec)?;
+    check_ports(store, spec, own)
 }
 
 /// Every network is there and may be used by services.

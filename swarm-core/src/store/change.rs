@@ -253,6 +253,9 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
+    /// What the request needs of other objects was true when it was checked, but another one was committed first.
+    #[error(transparent)]
+    Overtaken(ControlError),
     /// A second cluster object.
     #[error("the store holds cluster {found} already")]
     SecondCluster {
@@ -272,6 +275,7 @@ impl From<StoreError> for ControlError {
                     "name conflicts with an existing object: {kind} {name} already exists"
                 ),
             ),
+            StoreError::Overtaken(refusal) => refusal,
             StoreError::SecondCluster { .. } => {
                 Self::new(Code::FailedPrecondition, alloc::format!("{error}"))
             }

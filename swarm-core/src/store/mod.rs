@@ -5,6 +5,7 @@
 mod change;
 mod draft;
 mod index;
+mod references;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -167,9 +168,13 @@ impl Store {
             let (id, expect, after) = match change {
                 Change::Put { object, expect } => {
                     self.check_name(object, &seen)?;
+                    references::check_put(self, object)?;
                     (object.id(), *expect, Version(index))
                 }
-                Change::Remove { id, expect } => (id.clone(), *expect, Version(0)),
+                Change::Remove { id, expect } => {
+                    references::check_remove(self, id)?;
+                    (id.clone(), *expect, Version(0))
+                }
             };
             let found = seen
                 .get(&id)
