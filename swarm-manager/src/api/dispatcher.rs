@@ -71,6 +71,8 @@ impl Dispatcher for DispatcherApi {
         let node = caller.node().map_err(refuse)?.clone();
         let mut incoming = request.into_inner();
         let hello = first_message(&mut incoming).await?;
+        // A manager that was cut off may believe that it still leads. What it would send is older than what the agent has.
+        running.raft.linearize().await.map_err(refuse)?;
         let session = new_session();
         running
             .drive
