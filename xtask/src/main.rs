@@ -13,6 +13,7 @@ mod ebpf;
 mod fix;
 mod process;
 mod setup;
+mod sim;
 mod test;
 mod verify;
 mod workspace;
@@ -41,6 +42,8 @@ enum Command {
     Demo(demo::Options),
     /// Run the tests: every kind, or the ones named
     Test(test::Options),
+    /// Simulate clusters with faults by seed
+    Sim(sim::Options),
     /// Measure ours beside its peers in the same run
     Bench(bench::Options),
     /// Check everything without writing anything
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Command::Build(options) => build::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Verify => verify::run(),
         Command::Fix => fix::run(),

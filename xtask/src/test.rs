@@ -29,6 +29,8 @@ enum Kind {
     Doc,
     /// Packets through the eBPF programs by BPF_PROG_TEST_RUN
     Bpf,
+    /// Whole clusters of managers on virtual time, with faults by seed
+    Sim,
     /// Formatting, lints, documentation
     Lint,
     /// Whole hosts in network namespaces with real packets
@@ -37,7 +39,7 @@ enum Kind {
 
 /// The crates whose tests need nothing but what set-up brings. Both kinds that run them name the same crates: another choice would
 /// have other features and compile the dependencies once more.
-const BY_THEMSELVES: [&str; 11] = [
+const BY_THEMSELVES: [&str; 13] = [
     "test",
     "--no-fail-fast",
     "--workspace",
@@ -47,6 +49,8 @@ const BY_THEMSELVES: [&str; 11] = [
     "swarm-tests-bpf",
     "--exclude",
     "swarm-tests-netns",
+    "--exclude",
+    "swarm-tests-sim",
     "--exclude",
     "swarm-testkit",
 ];
@@ -65,6 +69,7 @@ impl Kind {
             Self::Unit => "unit",
             Self::Doc => "doc",
             Self::Bpf => "bpf",
+            Self::Sim => "sim",
             Self::Lint => "lint",
             Self::Netns => "netns",
         }
@@ -121,6 +126,12 @@ fn run_kind(kind: Kind, binaries: &build::Binaries) -> anyhow::Result<Count> {
         Kind::Bpf => cargo_test(
             process::cargo()
                 .args(["test", "--no-fail-fast", "--package", "swarm-tests-bpf"])
+                .args(["--lib", "--tests", "--", "--test-threads=1"]),
+        ),
+        // A test uses every processor by itself.
+        Kind::Sim => cargo_test(
+            process::cargo()
+                .args(["test", "--no-fail-fast", "--package", "swarm-tests-sim"])
                 .args(["--lib", "--tests", "--", "--test-threads=1"]),
         ),
         Kind::Netns => cargo_test(

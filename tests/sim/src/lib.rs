@@ -1,0 +1,30 @@
+//! Whole clusters in one thread, on virtual time, with faults by seed: openraft and core's leader,
+//! allocator, scheduler, orchestrators and worker steps, on simulated hosts, disks and networks.
+//!
+//! ```text
+//!   clients ─► requests ─► manager (openraft, drive) ─► transport ─► other managers
+//!                              │  log_store, state_machine ─► disk (loses what was not synced)
+//!   nemesis breaks all of it   └─► session ─► worker on each host
+//!                       history (what really happened) ─► invariants, one per file
+//! ```
+//!
+//! The same seed gives the same run, event by event. [`run`] is one run: set-up, faults, mending, rest.
+
+mod clients;
+mod cluster;
+mod drive;
+mod ground;
+mod history;
+mod invariants;
+mod keeper;
+mod manager;
+mod nemesis;
+mod network;
+mod raft;
+mod requests;
+mod scenario;
+mod session;
+mod worker;
+
+pub use ground::Sabotage;
+pub use scenario::{Options, Outcome, run};
