@@ -17,11 +17,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = tonic_prost_build::Config::new();
     // Ordered maps, so that equal objects encode equally.
     config.btree_map(["."]);
-    // These carry keys; `src/secret.rs` prints them without.
+    // These carry tokens or keys; `src/secret.rs` and `src/redacted.rs` print them without.
     config.skip_debug([
         ".swarm.v1.UnlockKey",
         ".swarm.v1.UnlockRequest",
         ".swarm.v1.NodeKey",
+        ".swarm.v1.RootCa",
+        ".swarm.v1.IssueNodeCertificateRequest",
+        ".swarm.v1.UpdateClusterRequest",
     ]);
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     state_reasons(&Path::new(&std::env::var("OUT_DIR")?).join("swarm.v1.rs"))?;

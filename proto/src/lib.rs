@@ -8,6 +8,7 @@
 pub mod client;
 pub mod convert;
 pub mod logs;
+mod redacted;
 mod secret;
 pub mod session;
 pub mod status;

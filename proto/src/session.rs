@@ -11,7 +11,7 @@ use swarm_core::{
     control::{Code, ControlError},
     dispatch::Delta,
     id::{NodeId, TaskId},
-    model::{Availability, NodeDescription, Role, TaskStatus},
+    model::{Availability, CertificateIssuer, NodeDescription, Role, TaskStatus},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,7 +21,7 @@ use crate::{
     ConvertError, MAX_ASSIGNMENT_BYTES_PER_MESSAGE, MAX_ASSIGNMENTS_PER_MESSAGE, MAX_MESSAGE_BYTES,
     Wire,
     client::{CALL_TIMEOUT, read, unreadable, within},
-    convert::{from_list, ip_from_wire, ip_to_wire, list, required},
+    convert::{from_list, ip_from_wire, ip_to_wire, list, optional, required, some},
     status, wire,
 };
 
@@ -75,6 +75,35 @@ pub enum ManagerEvent {
     },
     /// Send a heartbeat this often from now on.
     HeartbeatChanged(Duration),
+    /// The authority's state, as far as it concerns this node.
+    Trust(Trust),
+}
+
+/// What a node is to trust, and whose certificate it is to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// One root certificate, or the old and the new one while the root is being replaced, PEM.
+    pub ca_pem: String,
+    /// A node whose certificate is of another issuer is to renew it; `None`: any will do.
+    pub issuer: Option<CertificateIssuer>,
+}
+
+impl Wire for Trust {
+    type Message = wire::Trust;
+
+    fn to_wire(&self) -> wire::Trust {
+        wire::Trust {
+            ca_pem: self.ca_pem.clone(),
+            issuer: some(self.issuer.as_ref()),
+        }
+    }
+
+    fn from_wire(message: wire::Trust) -> Result<Self, ConvertError> {
+        Ok(Self {
+            ca_pem: message.ca_pem,
+            issuer: optional(message.issuer)?,
+        })
+    }
 }
 
 /// What an agent tells a manager.
@@ -210,6 +239,7 @@ impl SessionReceiver {
             Kind::HeartbeatChanged(change) => Some(ManagerEvent::HeartbeatChanged(
                 Wire::from_wire(change.heartbeat_period_ns)?,
             )),
+            Kind::Trust(trust) => Some(ManagerEvent::Trust(Wire::from_wire(trust)?)),
         })
     }
 }

@@ -361,6 +361,7 @@ impl Counting {
             keep_old_snapshots: self.number(),
             log_entries_for_slow_followers: self.number(),
             auto_lock_managers: true,
+            ca_force_rotate: self.number(),
         }
     }
 
@@ -464,6 +465,17 @@ fn nodes_networks_and_the_cluster_survive() {
             cert_digest: rng.text("digest"),
             worker_secret: rng.text("worker"),
             manager_secret: rng.text("manager"),
+            last_forced_rotation: rng.number(),
+            rotation: Some(RootRotation {
+                cert_pem: rng.text("new cert"),
+                key_pem: String::new(),
+                cert_digest: rng.text("new digest"),
+                cross_signed_pem: rng.text("cross"),
+                issuer: CertificateIssuer {
+                    subject: vec![1, 2],
+                    public_key: vec![3],
+                },
+            }),
         },
         lock: swarm_core::lock::ManagerLock::default(),
         default_address_pools: vec![rng.subnet()],

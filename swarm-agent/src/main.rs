@@ -1,5 +1,6 @@
 //! The agent of a host: wiring only. What it runs is in the modules; what it decides is in `swarm-core`.
 
+mod certificates;
 mod config;
 mod data_plane;
 mod datapath_command;

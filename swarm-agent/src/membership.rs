@@ -49,7 +49,12 @@ pub(crate) enum Membership {
     /// It is being made one in the background.
     Pending,
     /// It is.
-    Active(NodeState),
+    Active {
+        /// Which node.
+        node: NodeState,
+        /// Its certificate no longer holds.
+        expired: bool,
+    },
     /// It was one, and could not be started again.
     Error(String),
 }
@@ -68,10 +73,14 @@ impl Phase {
             Self::Pending => Membership::Pending,
             Self::Active(node) => {
                 let managers = node.managers.borrow().clone();
-                Membership::Active(NodeState {
-                    managers,
-                    ..node.state.clone()
-                })
+                Membership::Active {
+                    node: NodeState {
+                        managers,
+                        ..node.state.clone()
+                    },
+                    expired: (node.certificates.borrow().as_ref())
+                        .is_some_and(|certificates| certificates.expired()),
+                }
             }
             Self::Error(text) => Membership::Error(text.clone()),
         }
@@ -393,20 +402,18 @@ impl Member {
             .find(|manager| manager.addr != own)
             .map(|manager| manager.addr.to_string())
             .ok_or_else(|| failed_text("changing the role", "no other manager is known"))?;
-        let csr = new_csr().map_err(|error| failed("making a key", &error))?;
-        let identity = node.identity.borrow().clone();
-        let identity = identity.ok_or_else(|| failed_text("changing the role", lock::LOCKED))?;
-        let issued = CaClient::renew_at(&remote, &identity, &csr).await?;
-        if issued.role != role {
+        let certificates = node.certificates.borrow().clone();
+        let certificates =
+            certificates.ok_or_else(|| failed_text("changing the role", lock::LOCKED))?;
+        let renewed = certificates.renew(&remote).await;
+        let issued =
+            renewed.map_err(|error| failed("getting a certificate of the new role", &error))?;
+        if issued != role {
             return Err(failed_text(
                 "changing the role",
                 "the certificate names the old one",
             ));
         }
-        let credentials = issued.into_credentials(csr.key_pem);
-        self.save_credentials(&credentials, role)?;
-        let replaced = identity.replace(&credentials);
-        replaced.map_err(|error| failed("using the new certificate", &error))?;
         match role {
             Role::Manager => {
                 let supervisor = self.join_managers(&remote, listen, own).await?;

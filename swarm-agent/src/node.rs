@@ -10,13 +10,10 @@ use swarm_agent_net::{
     netns::current_cookie,
 };
 use swarm_common::Addr;
-use swarm_core::{
-    datapath::LocalFacts,
-    model::{NodeTls, Role},
-};
+use swarm_core::{datapath::LocalFacts, model::Role};
 use swarm_proto::{
     client::{Hello, LocalClient},
-    tls::{self, Identity, TlsError},
+    tls::{self, Credentials, CredentialsError},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -27,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, warn};
 
 use crate::{
+    certificates::{self, CertificateError, Certificates, Renewing},
     config::Options,
     data_plane::{DataPlane, DataPlaneError},
     host_facts::HostFacts,
@@ -47,6 +45,12 @@ pub(crate) enum NodeError {
     /// The node's certificate and key.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A change of its files was interrupted and cannot be finished.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// The kernel's programs and maps.
     #[error(transparent)]
     DataPath(#[from] DataPathError),
@@ -84,7 +88,7 @@ pub(crate) struct Node {
     /// Which node it is.
     pub(crate) state: NodeState,
     /// Its certificate, shared with all its connections; `None` while the swarm is locked.
-    pub(crate) identity: watch::Receiver<Option<Arc<Identity>>>,
+    pub(crate) certificates: watch::Receiver<Option<Arc<Certificates>>>,
     /// Where managers are.
     pub(crate) managers: watch::Receiver<Vec<KnownManager>>,
     supervisor: Option<Supervisor>,
@@ -104,9 +108,10 @@ impl Node {
         manager: Option<Supervisor>,
         roles: mpsc::UnboundedSender<WantedRole>,
     ) -> Result<Self, NodeError> {
+        Credentials::recover(&parts.options.certificates_dir())?;
         match parts.key.identity() {
             Err(error) if error.is_locked() && state.role == Role::Manager => {}
-            read => drop(read?),
+            read => certificates::check(&read?.0)?,
         }
         let supervisor = match (state.role, manager) {
             (Role::Manager, None) => Some(Supervisor::start(ManagerCommand::new(&parts.options)?)?),
@@ -123,9 +128,10 @@ impl Node {
         let worker = Worker::start(parts.state.clone(), host).await?;
         let (managers, known_managers) = watch::channel(state.managers.clone());
         let (stop, stopped) = watch::channel(false);
-        let (opened, identity) = watch::channel(None);
+        let (opened, certificates) = watch::channel(None);
         let connection = Connection {
             key: Arc::clone(&parts.key),
+            options: parts.options.clone(),
             opened,
             facts: parts.facts.clone(),
             state: state.clone(),
@@ -136,7 +142,7 @@ impl Node {
         };
         let mut node = Self {
             state,
-            identity,
+            certificates,
             managers: known_managers,
             supervisor: None,
             sealing: None,
@@ -198,7 +204,8 @@ impl Node {
 /// What talks to the managers of the swarm, once the node's private key is open.
 struct Connection {
     key: Arc<NodeKey>,
-    opened: watch::Sender<Option<Arc<Identity>>>,
+    options: Options,
+    opened: watch::Sender<Option<Arc<Certificates>>>,
     facts: HostFacts,
     state: NodeState,
     executor: Arc<dyn Executor>,
@@ -208,37 +215,49 @@ struct Connection {
 }
 
 impl Connection {
-    /// Keeps a session open and publishes logs until `stop` becomes true. While the swarm is locked there is no certificate
-    /// to open a session with; tasks and packets go on meanwhile.
+    /// Keeps a session open, renews the certificate and publishes logs until `stop` becomes true. While the swarm is locked
+    /// there is no certificate to open a session with; tasks and packets go on meanwhile.
     async fn run(self, mut stop: watch::Receiver<bool>) {
         let opened = tokio::select! {
             opened = self.key.unlocked() => opened,
             ended = stop.wait_for(|stop| *stop) => return drop(ended),
         };
-        let connected = opened
+        let certificates = opened
             .map_err(NodeError::from)
-            .and_then(|(identity, ca_pem)| {
-                let hello = hello(&self.facts, &self.state, &ca_pem);
-                Ok((identity, hello.map_err(IdentityError::from)?))
+            .and_then(|(identity, _ca_pem)| {
+                Ok(Certificates::of(&self.options, &self.key, identity)?)
             });
-        match connected {
-            Ok((identity, hello)) => self.talk(identity, hello, stop).await,
+        match certificates {
+            Ok(certificates) => self.talk(certificates, stop).await,
             Err(error) => error!(%error, "no session with the managers"),
         }
     }
 
-    async fn talk(self, identity: Arc<Identity>, hello: Hello, stop: watch::Receiver<bool>) {
-        self.opened.send_replace(Some(Arc::clone(&identity)));
+    async fn talk(self, certificates: Arc<Certificates>, stop: watch::Receiver<bool>) {
+        self.opened.send_replace(Some(Arc::clone(&certificates)));
+        let identity = certificates.identity();
         let publishing = LogPublishing {
             node: self.state.node_id,
-            identity: Arc::clone(&identity),
+            identity: Arc::clone(identity),
             managers: self.managers.subscribe(),
             executor: self.executor,
         };
         tokio::spawn(publishing.run(stop.clone()));
+        let (trust, wishes) = watch::channel(None);
+        let renewing = Renewing {
+            certificates: Arc::clone(&certificates),
+            managers: self.managers.subscribe(),
+            wishes,
+        };
+        tokio::spawn(renewing.run(stop.clone()));
         let session = Session {
-            identity,
-            hello,
+            identity: Arc::clone(identity),
+            hello: Hello {
+                description: self.facts.description(identity.facts()),
+                data_path_addr: Some(self.state.data_path_addr),
+            },
+            facts: certificates.facts(),
+            trust,
             managers: self.managers,
             worker: self.worker,
             roles: self.roles,
@@ -294,17 +313,4 @@ fn upstreams() -> Result<Upstreams, io::Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Upstreams::new([])),
         Err(error) => Err(error),
     }
-}
-
-fn hello(facts: &HostFacts, state: &NodeState, ca_pem: &str) -> Result<Hello, TlsError> {
-    let issuer = tls::issuer_facts(ca_pem)?;
-    let tls = NodeTls {
-        trust_root: ca_pem.to_owned(),
-        issuer_subject: issuer.subject_der,
-        issuer_public_key: issuer.public_key_der,
-    };
-    Ok(Hello {
-        description: facts.description(tls),
-        data_path_addr: Some(state.data_path_addr),
-    })
 }

@@ -67,9 +67,14 @@ impl NodeKey {
 
     /// The node's identity, and its trusted root as PEM.
     pub(crate) fn identity(&self) -> Result<(Arc<Identity>, String), IdentityError> {
-        let missing = || IdentityError::Missing(self.dir.display().to_string());
-        let credentials = Credentials::load_with(&self.dir, &self.keys())?.ok_or_else(missing)?;
+        let credentials = self.credentials()?;
         Ok((Identity::new(&credentials)?, credentials.ca_pem))
+    }
+
+    /// The files as they are.
+    pub(crate) fn credentials(&self) -> Result<Credentials, IdentityError> {
+        let missing = || IdentityError::Missing(self.dir.display().to_string());
+        Credentials::load_with(&self.dir, &self.keys())?.ok_or_else(missing)
     }
 
     /// The node's identity, as soon as the manager told what opens it.

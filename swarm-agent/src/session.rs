@@ -3,9 +3,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use swarm_core::{control::ControlError, model::Role};
+use swarm_core::{
+    control::ControlError,
+    model::{NodeTls, Role},
+};
 use swarm_proto::{
-    client::{AgentEvent, DispatcherClient, Hello, ManagerEvent, SessionReceiver, SessionSender},
+    client::{
+        AgentEvent, DispatcherClient, Hello, ManagerEvent, SessionReceiver, SessionSender, Trust,
+    },
     tls::{self, Identity, TlsError},
 };
 use tokio::{
@@ -52,6 +57,10 @@ pub(crate) struct Session {
     pub(crate) managers: watch::Sender<Vec<KnownManager>>,
     /// Where assignments go.
     pub(crate) worker: mpsc::UnboundedSender<worker::Command>,
+    /// What the cluster is told of our certificate.
+    pub(crate) facts: watch::Receiver<NodeTls>,
+    /// Where the managers' wishes for our certificate go.
+    pub(crate) trust: watch::Sender<Option<Trust>>,
     /// Where a wish for another role goes.
     pub(crate) roles: mpsc::UnboundedSender<WantedRole>,
 }
@@ -87,9 +96,7 @@ impl Session {
     async fn hold(&self, manager: SocketAddr) -> (bool, SessionError) {
         let open = async {
             let channel = tls::any_manager(manager.to_string(), &self.identity)?;
-            Ok(DispatcherClient::new(channel)
-                .open(self.hello.clone())
-                .await?)
+            Ok(DispatcherClient::new(channel).open(self.hello()).await?)
         };
         match open.await {
             Ok((welcome, sender, receiver)) => {
@@ -102,6 +109,13 @@ impl Session {
             }
             Err(error) => (false, error),
         }
+    }
+
+    /// What we tell about this host now.
+    fn hello(&self) -> Hello {
+        let mut hello = self.hello.clone();
+        hello.description.tls = self.facts.borrow().clone();
+        hello
     }
 
     /// Tries this manager first the next time.
@@ -130,8 +144,14 @@ impl Session {
             return SessionError::Closed;
         }
         let mut heartbeat = heartbeats(heartbeat_period);
+        let mut facts = self.facts.clone();
+        facts.mark_changed(); // it may have changed since the hello
         loop {
             let sent = tokio::select! {
+                Ok(()) = facts.changed() => {
+                    let description = self.hello().description;
+                    sender.send(&AgentEvent::Description(description)).await
+                }
                 _ = heartbeat.tick() => sender.send(&AgentEvent::Heartbeat).await,
                 Some(report) = outbox.recv() => sender.send(&report).await,
                 event = receiver.next() => match event {
@@ -181,6 +201,9 @@ impl Session {
             }
             // The exchange itself follows it.
             ManagerEvent::HeartbeatChanged(_) => {}
+            ManagerEvent::Trust(trust) => {
+                self.trust.send_replace(Some(trust));
+            }
             ManagerEvent::NodeChanged { role, .. } => {
                 if self.roles.send(WantedRole(role)).is_err() {
                     warn!("a wish for another role arrived after the node ended");

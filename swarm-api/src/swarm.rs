@@ -79,12 +79,50 @@ pub struct Dispatcher {
 }
 
 /// Certificates.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct CaConfig {
     /// Nanoseconds.
     #[serde(skip_serializing_if = "json::is_default")]
     pub node_cert_expiry: i64,
+    /// A root to rotate to, PEM. Only in requests.
+    #[serde(rename = "SigningCACert", skip_serializing)]
+    pub signing_ca_cert: String,
+    /// Its key, PEM. Only in requests.
+    #[serde(rename = "SigningCAKey", skip_serializing)]
+    pub signing_ca_key: String,
+    /// Counts the rotations of the root; a number that differs asks for another.
+    #[serde(skip_serializing_if = "json::is_default")]
+    pub force_rotate: u64,
+}
+
+impl std::fmt::Debug for CaConfig {
+    /// Hides the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CaConfig")
+            .field("node_cert_expiry", &self.node_cert_expiry)
+            .field("signing_ca_cert", &self.signing_ca_cert)
+            .field("force_rotate", &self.force_rotate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A root certificate to rotate to, with its key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningRoot {
+    /// Certificate, PEM; empty if only a key was given.
+    pub cert_pem: String,
+    /// Key, PEM; empty if only a certificate was given.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for SigningRoot {
+    /// Hides the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningRoot")
+            .field("cert_pem", &self.cert_pem)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Defaults of tasks; none can be set.
@@ -105,6 +143,16 @@ impl ClusterSpec {
         let value = json::parse_value(body)?;
         unsupported::check_cluster(&value)?;
         json::decode(value)
+    }
+
+    /// The root certificate that came with the settings, which is not one of them.
+    pub fn signing_root(&self) -> Option<SigningRoot> {
+        let config = &self.ca_config;
+        let given = !config.signing_ca_cert.is_empty() || !config.signing_ca_key.is_empty();
+        given.then(|| SigningRoot {
+            cert_pem: config.signing_ca_cert.clone(),
+            key_pem: config.signing_ca_key.clone(),
+        })
     }
 
     /// The settings with `base` in the place of what was left out (the current ones, or the defaults for a new cluster).
@@ -147,6 +195,7 @@ impl ClusterSpec {
                 base.log_entries_for_slow_followers,
             ),
             auto_lock_managers: self.encryption_config.auto_lock_managers,
+            ca_force_rotate: count(self.ca_config.force_rotate, base.ca_force_rotate),
         })
     }
 
@@ -170,6 +219,8 @@ impl ClusterSpec {
             },
             ca_config: CaConfig {
                 node_cert_expiry: json::nanoseconds(spec.node_cert_expiry),
+                force_rotate: spec.ca_force_rotate,
+                ..CaConfig::default()
             },
             task_defaults: TaskDefaults {},
             encryption_config: EncryptionConfig {
@@ -191,13 +242,20 @@ pub struct ClusterView {
 }
 
 /// Tokens for joining.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct JoinTokens {
     /// For workers.
     pub worker: String,
     /// For managers.
     pub manager: String,
+}
+
+impl std::fmt::Debug for JoinTokens {
+    /// Hides them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinTokens").finish_non_exhaustive()
+    }
 }
 
 /// The cluster, as `/info` shows it.
@@ -255,7 +313,7 @@ impl ClusterInfo {
             updated_at: rfc3339(cluster.meta.updated_at),
             spec: ClusterSpec::from_core(&cluster.spec),
             tls_info: TlsInfo::from_core(&view.tls),
-            root_rotation_in_progress: false,
+            root_rotation_in_progress: cluster.root_ca.rotation.is_some(),
             default_addr_pool: Some(pools).filter(|pools| !pools.is_empty()),
             subnet_size: cluster.subnet_size,
             data_path_port: cluster.data_path_port,
@@ -309,6 +367,11 @@ impl InitRequest {
         let mut request: Self = json::decode(value)?;
         // The stock client says it in both places; either counts.
         request.spec.encryption_config.auto_lock_managers |= request.auto_lock_managers;
+        if request.spec.signing_root().is_some() {
+            return Err(Refusal::unsupported(
+                "CAConfig.SigningCACert at \"swarm init\" (rotate to it with \"swarm ca --rotate\")",
+            ));
+        }
         if request.force_new_cluster {
             return Err(Refusal::unsupported("ForceNewCluster"));
         }
@@ -337,7 +400,7 @@ impl InitRequest {
 }
 
 /// Request to join a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct JoinRequest {
     /// Where a manager would listen.
@@ -352,6 +415,17 @@ pub struct JoinRequest {
     pub join_token: String,
     /// Availability of the node.
     pub availability: String,
+}
+
+impl std::fmt::Debug for JoinRequest {
+    /// Hides the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinRequest")
+            .field("listen_addr", &self.listen_addr)
+            .field("advertise_addr", &self.advertise_addr)
+            .field("remote_addrs", &self.remote_addrs)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Body of `/swarm/unlockkey` and `/swarm/unlock`. Does not print the key.

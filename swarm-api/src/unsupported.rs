@@ -71,10 +71,6 @@ const NETWORK: &[Rule] = &[
 
 const CLUSTER: &[Rule] = &[
     refuse("TaskDefaults.LogDriver"),
-    refuse("CAConfig.ExternalCAs"),
-    refuse("CAConfig.SigningCACert"),
-    refuse("CAConfig.SigningCAKey"),
-    refuse("CAConfig.ForceRotate"),
     only("Raft.ElectionTick", &["10"]),
     only("Raft.HeartbeatTick", &["1"]),
     refuse("Raft.KeepOldSnapshots"),
@@ -109,6 +105,11 @@ pub fn check_network(request: &Value) -> Result<(), Refusal> {
 
 /// Refuses what a cluster specification asks for in vain.
 pub fn check_cluster(spec: &Value) -> Result<(), Refusal> {
+    if violates(spec, "CAConfig.ExternalCAs", &[]) {
+        return Err(Refusal::unsupported(
+            "CAConfig.ExternalCAs (--external-ca): the managers sign all node certificates themselves, a signing service elsewhere",
+        ));
+    }
     check(spec, CLUSTER)
 }
 

@@ -382,6 +382,25 @@ impl Manager {
         Ok(running)
     }
 
+    /// Uses the certificate files as they are now.
+    pub(crate) fn reload_certificates(&self) -> Result<(), ControlError> {
+        let refused =
+            |error: DaemonError| ControlError::new(Code::FailedPrecondition, error.to_string());
+        let running = self.running()?;
+        let keys = running.raft.db().sealer().node_keys();
+        let credentials = self.credentials(&keys).map_err(refused)?;
+        running
+            .identity
+            .replace(&credentials)
+            .map_err(|source| DaemonError::Tls {
+                dir: self.settings.certificates.clone(),
+                source,
+            })
+            .map_err(refused)?;
+        tracing::info!("certificate files are in use");
+        Ok(())
+    }
+
     /// Uses renewed certificate files as soon as they are there.
     async fn follow_certificates(
         self: Arc<Self>,
@@ -404,8 +423,10 @@ impl Manager {
                     tracing::info!("certificate files are in use");
                     current = Some(found);
                 }
-                // The three files are replaced one after the other; the next look may find a pair that fits.
-                Err(error) => tracing::debug!(%error, "certificate files do not fit yet"),
+                Err(error) => {
+                    tracing::warn!(%error, "certificate files cannot be used");
+                    current = Some(found); // once is enough
+                }
             }
         }
     }

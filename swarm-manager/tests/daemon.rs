@@ -6,6 +6,7 @@
     clippy::large_futures,
     reason = "tests and their helpers"
 )]
+#![allow(dead_code, reason = "the helpers are other tests' too")]
 
 mod host;
 
@@ -91,7 +92,11 @@ impl Agent {
                         self.sender.send(&done).await.unwrap();
                     }
                     Some(ManagerEvent::Managers(managers)) => assert!(!managers.is_empty()),
-                    Some(ManagerEvent::NodeChanged { .. } | ManagerEvent::HeartbeatChanged(_)) => {}
+                    Some(
+                        ManagerEvent::NodeChanged { .. }
+                        | ManagerEvent::HeartbeatChanged(_)
+                        | ManagerEvent::Trust(_),
+                    ) => {}
                     None => panic!("the session ended while waiting for {what}"),
                 }
             }
@@ -189,7 +194,7 @@ async fn joining_needs_the_right_token_and_the_right_authority() {
         manager: false,
     };
     control
-        .update_cluster(cluster.meta.version, &cluster.spec, rotation)
+        .update_cluster(cluster.meta.version, &cluster.spec, rotation, None)
         .await
         .unwrap();
     assert_eq!(join(&good).await.unwrap_err().code, Code::InvalidArgument);

@@ -26,6 +26,22 @@ pub struct TokenRotation {
     pub unlock_key: bool,
 }
 
+/// A root certificate to rotate to, with its key.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SigningRoot {
+    /// Certificate, PEM.
+    pub cert_pem: String,
+    /// Key, PEM.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for SigningRoot {
+    /// Hides the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningRoot").finish_non_exhaustive()
+    }
+}
+
 /// Task counts of a service, as `service ls` shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceCounts {
@@ -66,19 +82,23 @@ impl ControlClient {
         read(within(CALL_TIMEOUT, rpc.get_cluster(wire::Empty {})).await?)
     }
 
-    /// Replaces the cluster's settings and tokens.
+    /// Replaces the cluster's settings and tokens, and begins to replace its root if the settings or `root` ask for it.
     pub async fn update_cluster(
         &self,
         version: Version,
         spec: &ClusterSpec,
         rotation: TokenRotation,
+        root: Option<SigningRoot>,
     ) -> Result<Cluster, ControlError> {
+        let root = root.unwrap_or_default();
         let request = wire::UpdateClusterRequest {
             version: version.to_wire(),
             spec: Some(spec.to_wire()),
             rotate_worker_token: rotation.worker,
             rotate_manager_token: rotation.manager,
             rotate_manager_unlock_key: rotation.unlock_key,
+            signing_ca_cert: root.cert_pem,
+            signing_ca_key: root.key_pem,
         };
         let mut rpc = self.rpc();
         read(within(CALL_TIMEOUT, rpc.update_cluster(request)).await?)

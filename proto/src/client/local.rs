@@ -168,6 +168,13 @@ impl LocalClient {
         Ok(())
     }
 
+    /// Has the manager use the certificate files as they are now.
+    pub async fn reload_certificates(&self) -> Result<(), ControlError> {
+        let mut rpc = self.inner.clone();
+        within(CALL_TIMEOUT, rpc.reload_certificates(wire::Empty {})).await?;
+        Ok(())
+    }
+
     /// What the manager is doing.
     pub async fn status(&self) -> Result<ManagerState, ControlError> {
         let mut rpc = self.inner.clone();

@@ -8,7 +8,7 @@ mod local;
 use std::time::Duration;
 
 pub use ca::{CaClient, NodeCertificate};
-pub use control::{ControlClient, ServiceCounts, TokenRotation};
+pub use control::{ControlClient, ServiceCounts, SigningRoot, TokenRotation};
 pub use local::{InitRequest, Initialized, LocalClient, ManagerState, Phase};
 use swarm_core::control::{Code, ControlError};
 use tonic::{Response, Status, Streaming};
@@ -21,7 +21,7 @@ pub use crate::{
     },
     session::{
         AgentEvent, DispatcherClient, Hello, ManagerEvent, ManagerInfo, SessionReceiver,
-        SessionSender, Welcome,
+        SessionSender, Trust, Welcome,
     },
 };
 

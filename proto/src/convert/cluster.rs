@@ -4,10 +4,12 @@ use std::net::Ipv4Addr;
 
 use swarm_core::{
     lock::ManagerLock,
-    model::{Annotations, Cluster, ClusterSpec, Meta, RootCa, Subnet},
+    model::{
+        Annotations, CertificateIssuer, Cluster, ClusterSpec, Meta, RootCa, RootRotation, Subnet,
+    },
 };
 
-use super::{ConvertError, Wire, from_list, list, required, scalar::narrow};
+use super::{ConvertError, Wire, from_list, list, optional, required, scalar::narrow, some};
 use crate::wire;
 
 impl Wire for Meta {
@@ -119,6 +121,7 @@ impl Wire for ClusterSpec {
             keep_old_snapshots: self.keep_old_snapshots,
             log_entries_for_slow_followers: self.log_entries_for_slow_followers,
             auto_lock_managers: self.auto_lock_managers,
+            ca_force_rotate: self.ca_force_rotate,
         }
     }
 
@@ -132,6 +135,7 @@ impl Wire for ClusterSpec {
             keep_old_snapshots: message.keep_old_snapshots,
             log_entries_for_slow_followers: message.log_entries_for_slow_followers,
             auto_lock_managers: message.auto_lock_managers,
+            ca_force_rotate: message.ca_force_rotate,
         })
     }
 }
@@ -146,6 +150,8 @@ impl Wire for RootCa {
             cert_digest: self.cert_digest.clone(),
             worker_secret: self.worker_secret.clone(),
             manager_secret: self.manager_secret.clone(),
+            last_forced_rotation: self.last_forced_rotation,
+            rotation: some(self.rotation.as_ref()),
         }
     }
 
@@ -156,6 +162,50 @@ impl Wire for RootCa {
             cert_digest: message.cert_digest,
             worker_secret: message.worker_secret,
             manager_secret: message.manager_secret,
+            last_forced_rotation: message.last_forced_rotation,
+            rotation: optional(message.rotation)?,
+        })
+    }
+}
+
+/// The key has no field on the wire: it comes back empty.
+impl Wire for RootRotation {
+    type Message = wire::RootRotation;
+
+    fn to_wire(&self) -> wire::RootRotation {
+        wire::RootRotation {
+            cert_pem: self.cert_pem.clone(),
+            cert_digest: self.cert_digest.clone(),
+            cross_signed_pem: self.cross_signed_pem.clone(),
+            issuer: Some(self.issuer.to_wire()),
+        }
+    }
+
+    fn from_wire(message: wire::RootRotation) -> Result<Self, ConvertError> {
+        Ok(Self {
+            cert_pem: message.cert_pem,
+            key_pem: String::new(),
+            cert_digest: message.cert_digest,
+            cross_signed_pem: message.cross_signed_pem,
+            issuer: required(message.issuer, "root_rotation.issuer")?,
+        })
+    }
+}
+
+impl Wire for CertificateIssuer {
+    type Message = wire::CertificateIssuer;
+
+    fn to_wire(&self) -> wire::CertificateIssuer {
+        wire::CertificateIssuer {
+            subject: self.subject.clone(),
+            public_key: self.public_key.clone(),
+        }
+    }
+
+    fn from_wire(message: wire::CertificateIssuer) -> Result<Self, ConvertError> {
+        Ok(Self {
+            subject: message.subject,
+            public_key: message.public_key,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use rustls::{CertificateError, ClientConfig, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use swarm_core::id::NodeId;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -18,6 +18,7 @@ use tower::service_fn;
 
 use super::{
     Identity, MANAGER_NAME, TlsError,
+    clock::explain,
     verify::{anonymous_config, unverified_config},
 };
 
@@ -122,15 +123,9 @@ fn explained(addr: &str, error: &io::Error) -> io::Error {
                 )),
             )
         }
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        )) => io::Error::new(
-            error.kind(),
-            format!("{addr}: {error}; are the clocks of both hosts right?"),
-        ),
+        Some(cause) if let Some(text) = explain(cause) => {
+            io::Error::new(error.kind(), format!("{addr}: {text}"))
+        }
         Some(_) | None => io::Error::new(error.kind(), format!("{addr}: {error}")),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{NodeKeys, SealedKeyError};
+use super::{NodeKeys, SealedKeyError, staged};
 
 /// Private key, PKCS #8 PEM, in plain or as [`NodeKeys::seal`] writes it.
 pub const KEY_FILE: &str = "node.key";
@@ -62,7 +62,11 @@ impl Credentials {
 
     /// Reads the three files of `dir`, whose key is in plain or sealed with one of `keys`.
     pub fn load_with(dir: &Path, keys: &NodeKeys) -> Result<Option<Self>, CredentialsError> {
+        let staged = staged::read(dir)?;
         let read = |name: &str| {
+            if let Some(text) = staged.as_ref().and_then(|files| files.get(name)) {
+                return Ok(Some(text.clone()));
+            }
             let path = dir.join(name);
             match fs::read_to_string(&path) {
                 Ok(text) => Ok(Some(text)),
@@ -86,28 +90,32 @@ impl Credentials {
         self.save_with(dir, &NodeKeys::default())
     }
 
-    /// Writes the three files, the key sealed as `keys` says and with mode 0640 so that the manager's group may read it. Each file is replaced as
-    /// a whole and synced: a crash leaves the old or the new one.
+    /// Writes the three files, the key sealed as `keys` says and with mode 0640 so that the manager's group may read it. They
+    /// change together: a crash leaves all old or all new ones.
     pub fn save_with(&self, dir: &Path, keys: &NodeKeys) -> Result<(), CredentialsError> {
         let key = keys
             .seal(&self.key_pem)
             .map_err(|source| sealed(dir, source))?;
-        for (name, text, mode) in [
-            (KEY_FILE, key.as_str(), 0o640),
-            (CA_FILE, self.ca_pem.as_str(), 0o644),
-            (CERT_FILE, self.cert_chain_pem.as_str(), 0o644),
-        ] {
-            let path = dir.join(name);
-            replace_file(&path, text.as_bytes(), mode)
-                .map_err(|source| CredentialsError { path, source })?;
-        }
-        Ok(())
+        staged::replace_together(
+            dir,
+            &[
+                (KEY_FILE, key.as_str(), 0o640),
+                (CA_FILE, &self.ca_pem, 0o644),
+                (CERT_FILE, &self.cert_chain_pem, 0o644),
+            ],
+        )
+    }
+
+    /// Finishes a change of the files that a crash interrupted. For the one who writes them, before anything else.
+    pub fn recover(dir: &Path) -> Result<(), CredentialsError> {
+        staged::finish(dir)
     }
 }
 
 /// Seals the key on disk anew as `keys` says; `false` if there is none. The file is replaced as a whole, so a
 /// crash leaves it sealed the old or the new way.
 pub fn reseal_key(dir: &Path, keys: &NodeKeys) -> Result<bool, CredentialsError> {
+    staged::finish(dir)?;
     let path = dir.join(KEY_FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => Zeroizing::new(text),
@@ -132,7 +140,7 @@ fn sealed(dir: &Path, source: SealedKeyError) -> CredentialsError {
 }
 
 /// Replaces a file as a whole, synced, readable for the group that its directory belongs to if `mode` says so.
-fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(super) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let temporary = path.with_extension("new");
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

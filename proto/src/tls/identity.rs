@@ -17,10 +17,14 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
-use swarm_core::{id::NodeId, model::Role};
+use swarm_core::{
+    id::NodeId,
+    model::{CertificateIssuer, NodeTls, Role},
+};
 
 use super::{
     Credentials, MANAGER_NAME, TlsError, WORKER_NAME,
+    issuer::issuer_of,
     verify::{client_builder, parse_chain, parse_key, parse_roots, provider},
 };
 
@@ -81,6 +85,7 @@ struct Material {
     clients: Arc<dyn ClientCertVerifier>,
     peer: Peer,
     ca_pem: String,
+    issuer: CertificateIssuer,
 }
 
 impl Material {
@@ -102,6 +107,7 @@ impl Material {
                 .build()?,
             peer,
             ca_pem: credentials.ca_pem.clone(),
+            issuer: issuer_of(&credentials.cert_chain_pem, &credentials.ca_pem)?,
         })
     }
 }
@@ -134,6 +140,16 @@ impl Identity {
     /// The trusted root, PEM.
     pub fn ca_pem(&self) -> String {
         self.material.load().ca_pem.clone()
+    }
+
+    /// What this node tells the cluster about its certificate.
+    pub fn facts(&self) -> NodeTls {
+        let material = self.material.load();
+        NodeTls {
+            trust_root: material.ca_pem.clone(),
+            issuer_subject: material.issuer.subject.clone(),
+            issuer_public_key: material.issuer.public_key.clone(),
+        }
     }
 
     /// Configuration for connections to other nodes.

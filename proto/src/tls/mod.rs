@@ -7,19 +7,22 @@
 //!
 //! Session resumption is off on both sides, or a removed node would come back with its old identity.
 
+mod clock;
 mod connect;
 mod credentials;
 mod identity;
 mod issuer;
 mod keys;
 mod node_keys;
+mod staged;
 mod verify;
 
+pub use clock::{handshake_error, utc};
 pub(crate) use connect::NotAManager;
 pub use connect::{anonymous, any_manager, exact_node, unix, unverified};
 pub use credentials::{CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, reseal_key};
 pub use identity::{Identity, Peer};
-pub use issuer::{IssuerFacts, issuer_facts};
+pub use issuer::{issuer_of, root_issuer};
 pub use keys::{Csr, CsrError, new_csr};
 pub use node_keys::{NodeKeys, SealedKeyError};
 pub use verify::TlsError;

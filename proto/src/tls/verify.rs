@@ -22,6 +22,9 @@ pub enum TlsError {
     /// Not a certificate.
     #[error("the certificate cannot be parsed: {0}")]
     Certificate(String),
+    /// No certificate that is known signed it.
+    #[error("the certificate is not signed by the trusted root")]
+    UnknownIssuer,
     /// The organisational unit is not a role.
     #[error("{0:?} is not the role of a node")]
     Role(String),

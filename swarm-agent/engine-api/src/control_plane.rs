@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use swarm_api::{
     logs::{LogLine, LogOptions},
     service::ServiceStatus,
-    swarm::ClusterView,
+    swarm::{ClusterView, SigningRoot},
 };
 use swarm_core::{
     control::ControlError,
@@ -59,12 +59,13 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// The cluster, its join tokens and the root it trusts.
     async fn cluster(&self) -> Result<ClusterView, ControlError>;
 
-    /// Replaces the settings and, on request, tokens.
+    /// Replaces the settings and, on request, tokens; begins to replace the root if the settings or `root` ask for it.
     async fn update_cluster(
         &self,
         version: Version,
         spec: ClusterSpec,
         rotation: TokenRotation,
+        root: Option<SigningRoot>,
     ) -> Result<(), ControlError>;
 
     /// The key that unlocks a restarted manager; `None` while managers are not locked.

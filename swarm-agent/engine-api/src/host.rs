@@ -43,7 +43,7 @@ pub struct HostInit {
 }
 
 /// A cluster to be joined by this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HostJoin {
     /// Where a manager would listen.
     pub listen: SocketAddr,
@@ -57,6 +57,17 @@ pub struct HostJoin {
     pub token: String,
     /// Availability of this node.
     pub availability: Availability,
+}
+
+impl std::fmt::Debug for HostJoin {
+    /// Hides the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostJoin")
+            .field("listen", &self.listen)
+            .field("advertise", &self.advertise)
+            .field("remotes", &self.remotes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why this node refused. The texts are Docker's.

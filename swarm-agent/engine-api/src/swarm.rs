@@ -114,8 +114,11 @@ pub(crate) async fn update(State(api): State<Api>, query: Query, request: Reques
         manager: flag(&query, "rotateManagerToken"),
         unlock_key: flag(&query, "rotateManagerUnlockKey"),
     };
+    let root = spec.signing_root();
     let spec = spec.into_core(&current.spec)?;
-    api.control.update_cluster(version, spec, rotation).await?;
+    api.control
+        .update_cluster(version, spec, rotation, root)
+        .await?;
     done(StatusCode::OK)
 }
 

@@ -8,7 +8,7 @@ use swarm_agent_engine_api::{ControlPlane, LogSelector, LogStream, TaskScope, To
 use swarm_api::{
     logs::{LogLine, LogOptions, LogOrigin, LogSource},
     service::ServiceStatus,
-    swarm::{ClusterView, JoinTokens},
+    swarm::{ClusterView, JoinTokens, SigningRoot},
 };
 use swarm_core::{
     ca::join_token,
@@ -22,7 +22,7 @@ use swarm_core::{
 };
 use swarm_proto::{
     client::{self, LogMessage, LogReader},
-    tls::issuer_facts,
+    tls::root_issuer,
 };
 
 use crate::membership::Member;
@@ -47,12 +47,16 @@ impl ControlPlane for Cluster {
             worker: token(Role::Worker).unwrap_or_default(),
             manager: token(Role::Manager).unwrap_or_default(),
         };
-        let issuer = issuer_facts(&cluster.root_ca.cert_pem)
-            .map_err(|error| ControlError::new(Code::Unknown, error.to_string()))?;
+        // During a rotation the trusted root is the old one and the issuer already the new one (SwarmKit's view).
+        let issuer = match &cluster.root_ca.rotation {
+            Some(rotation) => rotation.issuer.clone(),
+            None => root_issuer(&cluster.root_ca.cert_pem)
+                .map_err(|error| ControlError::new(Code::Unknown, error.to_string()))?,
+        };
         let tls = NodeTls {
             trust_root: cluster.root_ca.cert_pem.clone(),
-            issuer_subject: issuer.subject_der,
-            issuer_public_key: issuer.public_key_der,
+            issuer_subject: issuer.subject,
+            issuer_public_key: issuer.public_key,
         };
         Ok(ClusterView {
             cluster,
@@ -66,15 +70,20 @@ impl ControlPlane for Cluster {
         version: Version,
         spec: ClusterSpec,
         rotation: TokenRotation,
+        root: Option<SigningRoot>,
     ) -> Result<(), ControlError> {
         let rotation = client::TokenRotation {
             worker: rotation.worker,
             manager: rotation.manager,
             unlock_key: rotation.unlock_key,
         };
+        let root = root.map(|root| client::SigningRoot {
+            cert_pem: root.cert_pem,
+            key_pem: root.key_pem,
+        });
         self.member
             .control()
-            .update_cluster(version, &spec, rotation)
+            .update_cluster(version, &spec, rotation, root)
             .await
             .map(drop)
     }

@@ -29,6 +29,7 @@ use swarm_proto::client::Phase;
 
 use super::containers::{container, image};
 use crate::{
+    certificates::EXPIRED,
     membership::{self, Member},
     worker::spec::{LOCAL_GATEWAY, LOCAL_PREFIX_LEN, credentials},
 };
@@ -112,7 +113,7 @@ impl Host for LocalHost {
     }
 
     async fn membership(&self) -> Membership {
-        let node = match self.member.membership() {
+        let (node, expired) = match self.member.membership() {
             membership::Membership::Inactive => return Membership::default(),
             membership::Membership::Pending => {
                 return Membership {
@@ -123,11 +124,12 @@ impl Host for LocalHost {
             membership::Membership::Error(error) => {
                 return Membership {
                     state: MembershipState::Error,
+                    certificate_expired: error.starts_with(EXPIRED),
                     error,
                     ..Membership::default()
                 };
             }
-            membership::Membership::Active(node) => node,
+            membership::Membership::Active { node, expired } => (node, expired),
         };
         let manager = node.role == Role::Manager;
         let (control_available, locked, error) = if manager {
@@ -145,7 +147,7 @@ impl Host for LocalHost {
             node_addr: Some(node.advertise_addr.ip()),
             control_available,
             manager,
-            certificate_expired: false,
+            certificate_expired: expired,
             error,
             managers: node
                 .managers

@@ -53,6 +53,8 @@ pub fn bootstrap(
             cert_digest: request.root_cert_digest,
             worker_secret: new_secret(rng),
             manager_secret: new_secret(rng),
+            last_forced_rotation: 0,
+            rotation: None,
         },
         lock,
         default_address_pools: request.default_address_pools,

@@ -4,7 +4,7 @@ use super::{Code, ControlError, check_version, validate};
 use crate::{
     ca::new_secret,
     id::Random,
-    model::{Cluster, ClusterSpec, Role, Version},
+    model::{Cluster, ClusterSpec, Role, RootRotation, Version},
     store::{Object, Store, Transaction},
     time::Timestamp,
 };
@@ -20,23 +20,52 @@ pub struct Rotate {
     pub unlock_key: bool,
 }
 
-/// `swarm update`: new settings, and new secrets if asked for.
+/// What happens to the root certificate with an update; decided with [`crate::ca::root_wish`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RootChange {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// A rotation to this root begins; one that is under way is replaced.
+    Rotate(RootRotation),
+    /// A rotation that is under way is called off: the present root signs again.
+    CallOff,
+}
+
+/// What `swarm update` and `swarm ca --rotate` ask for.
+#[derive(Clone, Debug)]
+pub struct ClusterUpdate {
+    /// The version the caller has seen.
+    pub version: Version,
+    /// All settings.
+    pub spec: ClusterSpec,
+    /// New secrets.
+    pub rotate: Rotate,
+    /// A new root.
+    pub root: RootChange,
+}
+
+/// `swarm update`: new settings, and new token secrets or a new root if asked for.
 pub fn update_cluster(
     store: &Store,
-    version: Version,
-    spec: ClusterSpec,
-    rotate: Rotate,
+    update: ClusterUpdate,
     now: Timestamp,
     rng: &mut dyn Random,
 ) -> Result<Transaction, ControlError> {
     let cluster = current(store)?;
-    check_version(version, cluster.meta)?;
-    validate::cluster_spec(&spec)?;
+    check_version(update.version, cluster.meta)?;
+    validate::cluster_spec(&update.spec)?;
     let mut cluster = cluster.clone();
-    let autolock = spec.auto_lock_managers;
-    cluster.lock = cluster.lock.updated(autolock, rotate.unlock_key, now, rng);
-    cluster.spec = spec;
-    Ok(write(rotated(cluster, rotate, rng), now))
+    cluster.root_ca.last_forced_rotation = update.spec.ca_force_rotate;
+    let autolock = update.spec.auto_lock_managers;
+    cluster.lock = (cluster.lock).updated(autolock, update.rotate.unlock_key, now, rng);
+    cluster.spec = update.spec;
+    match update.root {
+        RootChange::Keep => {}
+        RootChange::Rotate(rotation) => cluster.root_ca.rotation = Some(rotation),
+        RootChange::CallOff => cluster.root_ca.rotation = None,
+    }
+    Ok(write(rotated(cluster, update.rotate, rng), now))
 }
 
 /// `swarm join-token --rotate`: a new secret in the token of a role; the old token stops working.

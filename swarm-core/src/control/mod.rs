@@ -15,7 +15,7 @@ mod skew;
 mod validate;
 
 pub use bootstrap::{InitRequest, bootstrap};
-pub use cluster::{Rotate, rotate_token, update_cluster};
+pub use cluster::{ClusterUpdate, RootChange, Rotate, rotate_token, update_cluster};
 pub use error::{Code, ControlError};
 pub use filter::{
     NetworkFilter, NodeFilter, ServiceFilter, TaskFilter, list_networks, list_nodes, list_services,

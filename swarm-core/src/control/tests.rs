@@ -9,10 +9,10 @@ use alloc::{
 use core::time::Duration;
 
 use super::{
-    Code, NodeFilter, Rotate, ServiceFilter, TaskFilter, create_network, create_service, find_node,
-    find_service, find_task, list_nodes, list_services, list_tasks, parse_desired_state,
-    remove_network, remove_node, remove_service, rotate_token, update_cluster, update_node,
-    update_service,
+    ClusterUpdate, Code, NodeFilter, RootChange, Rotate, ServiceFilter, TaskFilter, create_network,
+    create_service, find_node, find_service, find_task, list_nodes, list_services, list_tasks,
+    parse_desired_state, remove_network, remove_node, remove_service, rotate_token, update_cluster,
+    update_node, update_service,
 };
 use crate::{
     id::{NetworkId, NodeId, ServiceId},
@@ -468,15 +468,13 @@ fn cluster_settings_and_tokens() {
     let before = cluster.store.cluster().unwrap().clone();
     let mut spec = before.spec.clone();
     spec.node_cert_expiry = Duration::from_mins(59);
-    let (version, rotate) = (before.meta.version, Rotate::default());
-    let refused = update_cluster(
-        &cluster.store,
-        version,
+    let update = ClusterUpdate {
+        version: before.meta.version,
         spec,
-        rotate,
-        cluster.now,
-        &mut cluster.rng,
-    );
+        rotate: Rotate::default(),
+        root: RootChange::Keep,
+    };
+    let refused = update_cluster(&cluster.store, update, cluster.now, &mut cluster.rng);
     assert_eq!(
         refused.unwrap_err().message,
         "minimum certificate expiry time is: 1h0m0s"

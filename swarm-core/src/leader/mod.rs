@@ -20,6 +20,7 @@ pub use reports::{Decided, MAX_TASKS, Pace, Report};
 pub use session::{HeartbeatTimes, Left, SessionId};
 
 use crate::{
+    ca::settle_rotation,
     id::{NodeId, Random, ServiceId, TaskId},
     orchestrator::Started,
     scheduler::Placements,
@@ -85,6 +86,11 @@ impl Leader {
         self.advance_barrier();
         let mut draft = Draft::new(store, now);
         let late = self.sessions.detect(&mut draft);
+        if let Some(cluster) = draft.cluster()
+            && let Some(next) = settle_rotation(cluster, draft.nodes(), rng)
+        {
+            draft.put_cluster(next);
+        }
         self.settle(&mut draft, rng);
         let transaction = Some(draft.into_transaction()).filter(|found| !found.is_empty());
         if transaction.is_none() {

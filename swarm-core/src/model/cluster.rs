@@ -72,6 +72,9 @@ pub struct ClusterSpec {
     pub log_entries_for_slow_followers: u64,
     /// Whether managers stay locked after a restart until a key is given.
     pub auto_lock_managers: bool,
+    /// Counts the rotations of the root that were asked for; one more asks for another.
+    #[serde(default)]
+    pub ca_force_rotate: u64,
 }
 
 impl Default for ClusterSpec {
@@ -89,6 +92,7 @@ impl Default for ClusterSpec {
             keep_old_snapshots: 0,
             log_entries_for_slow_followers: 500,
             auto_lock_managers: false,
+            ca_force_rotate: 0,
         }
     }
 }
@@ -106,6 +110,45 @@ pub struct RootCa {
     pub worker_secret: String,
     /// The secret part of the manager token.
     pub manager_secret: String,
+    /// [`ClusterSpec::ca_force_rotate`] of the last rotation that was asked for by it.
+    #[serde(default)]
+    pub last_forced_rotation: u64,
+    /// The root is being replaced.
+    #[serde(default)]
+    pub rotation: Option<RootRotation>,
+}
+
+/// The root that is to replace the present one (see [`crate::ca`]).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootRotation {
+    /// New root certificate, PEM.
+    pub cert_pem: String,
+    /// New root key, PEM (PKCS #8); see [`RootCa::key_pem`].
+    pub key_pem: String,
+    /// SHA-256 of the new certificate's PEM text as 64 hex digits.
+    pub cert_digest: String,
+    /// The new root's name and key, signed by the present root, PEM.
+    pub cross_signed_pem: String,
+    /// What certificates of the new root name as their issuer.
+    pub issuer: CertificateIssuer,
+}
+
+/// Who signed a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateIssuer {
+    /// Subject of the signer, DER.
+    pub subject: Vec<u8>,
+    /// Public key of the signer, DER (SubjectPublicKeyInfo).
+    pub public_key: Vec<u8>,
+}
+
+impl core::fmt::Debug for RootRotation {
+    /// Hides the key.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("RootRotation")
+            .field("cert_digest", &self.cert_digest)
+            .finish_non_exhaustive()
+    }
 }
 
 impl core::fmt::Debug for RootCa {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use swarm_core::{
-    ca::{JoinToken, role_of_secret, unhex},
+    ca::{JoinToken, role_of_secret, trust_bundle, unhex},
     control::{self, Code, ControlError, NewNode},
     id::NodeId,
     model::{Availability, Cluster, Role},
@@ -43,8 +43,11 @@ impl Ca for CaApi {
         _request: Request<wire::Empty>,
     ) -> Result<Response<wire::RootCertificate>, Status> {
         let running = self.manager.running().map_err(refuse)?;
+        // The one that join tokens name, which during a rotation is still the old one.
+        let stored = running.raft.store().read().cluster().cloned();
+        let cert_pem = stored.map(|cluster| cluster.root_ca.cert_pem);
         Ok(Response::new(wire::RootCertificate {
-            cert_pem: running.identity.ca_pem(),
+            cert_pem: cert_pem.unwrap_or_else(|| running.identity.ca_pem()),
             now_ns: now().0,
         }))
     }
@@ -156,7 +159,7 @@ pub(crate) fn issue(
         node_id: node,
         role,
         cert_chain_pem,
-        ca_pem: cluster.root_ca.cert_pem.clone(),
+        ca_pem: trust_bundle(&cluster.root_ca),
         data_path_port: cluster.data_path_port,
     })
 }

@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status};
 
 use super::{malformed, refuse};
 use crate::{
+    ca::{given_root, root_change},
     clock::{SystemRandom, now},
     daemon::{Manager, Running},
 };
@@ -135,10 +136,18 @@ impl Control for ControlApi {
             unlock_key: request.rotate_manager_unlock_key,
         };
         let version = Version(request.version);
+        let given = given_root(&request.signing_ca_cert, &request.signing_ca_key)
+            .map_err(|error| ControlError::new(Code::InvalidArgument, error.to_string()))
+            .map_err(refuse)?;
         self.write(true, |store, now| {
-            let spec = spec.clone();
-            let rng = &mut SystemRandom;
-            control::update_cluster(store, version, spec, rotate, now, rng).map(|txn| ((), txn))
+            let present = cluster(store)?.root_ca;
+            let update = control::ClusterUpdate {
+                version,
+                spec: spec.clone(),
+                rotate,
+                root: root_change(&present, spec.ca_force_rotate, given.as_ref())?,
+            };
+            control::update_cluster(store, update, now, &mut SystemRandom).map(|txn| ((), txn))
         })
         .await?;
         self.stored(|store| store.cluster().cloned())

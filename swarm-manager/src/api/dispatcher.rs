@@ -10,15 +10,16 @@ use std::{
 
 use futures::Stream;
 use swarm_core::{
+    ca::trust_bundle,
     control::{Code, ControlError},
     dispatch::{self, Assignments, Delta},
     id::{NodeId, Random as _},
     leader::{HeartbeatTimes, Left, SessionId},
-    model::{Availability, Role},
+    model::{Availability, Role, Version},
 };
 use swarm_proto::{
     Wire,
-    session::{AgentEvent, Hello, ManagerInfo, Welcome, split_delta},
+    session::{AgentEvent, Hello, ManagerInfo, Trust, Welcome, split_delta},
     wire::{self, dispatcher_server::Dispatcher},
 };
 use tokio::sync::{
@@ -148,6 +149,8 @@ struct Sent {
     managers: Vec<ManagerInfo>,
     wishes: Option<(Role, Availability)>,
     heartbeat: Duration,
+    trust: Option<Trust>,
+    cluster: Option<Version>,
 }
 
 struct Session {
@@ -230,16 +233,28 @@ impl Session {
         if !self.is_concerned() {
             return self.reflects(applied).await;
         }
-        let (assignments, managers, wishes) = {
+        let (assignments, managers, wishes, trust) = {
             let store = self.running.raft.store().read();
+            self.sent.cluster = store.cluster().map(|cluster| cluster.meta.version);
             let Some(node) = store.node(&self.node) else {
                 let text = format!("node {} was removed from the swarm", self.node);
                 return Err(Over::Us(ControlError::new(Code::PermissionDenied, text)));
             };
             let wishes = (node.spec.role, node.spec.availability);
             let assignments = dispatch::assignments_for(&store, &self.node);
-            (assignments, self.running.managers(&store), wishes)
+            let trust = store.cluster().map(|cluster| Trust {
+                ca_pem: trust_bundle(&cluster.root_ca),
+                issuer: cluster.root_ca.rotation.as_ref().map(|r| r.issuer.clone()),
+            });
+            (assignments, self.running.managers(&store), wishes, trust)
         };
+        if let Some(trust) = trust
+            && self.sent.trust.as_ref() != Some(&trust)
+        {
+            self.tell(wire::manager_message::Kind::Trust(trust.to_wire()))
+                .await?;
+            self.sent.trust = Some(trust);
+        }
         if self.sent.managers != managers {
             let message = wire::Managers {
                 managers: managers.iter().map(Wire::to_wire).collect(),
@@ -280,6 +295,10 @@ impl Session {
             return true;
         };
         let store = self.running.raft.store().read();
+        // The cluster object is in no assignment, but roots and settings are told to all.
+        if store.cluster().map(|cluster| cluster.meta.version) != self.sent.cluster {
+            return true;
+        }
         let changes = &self.running.changes;
         let mut changes = changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.concern(&store, &self.node, since)

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use swarm_proto::tls::{Identity, Peer, TlsError};
+use swarm_proto::tls::{Identity, Peer, TlsError, handshake_error};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener},
@@ -159,7 +159,9 @@ async fn handshake(
     strangers: &Arc<Semaphore>,
 ) -> io::Result<Connection<tokio_rustls::server::TlsStream<TcpStream>>> {
     stream.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream))
+        .await?
+        .map_err(handshake_error)?;
     let leaf = stream.get_ref().1.peer_certificates();
     let peer = leaf
         .and_then(|chain| chain.first())

@@ -97,6 +97,14 @@ impl Local for LocalApi {
         Ok(Response::new(wire::Empty {}))
     }
 
+    async fn reload_certificates(
+        &self,
+        _request: Request<wire::Empty>,
+    ) -> Result<Response<wire::Empty>, Status> {
+        self.manager.reload_certificates().map_err(refuse)?;
+        Ok(Response::new(wire::Empty {}))
+    }
+
     async fn status(
         &self,
         _request: Request<wire::Empty>,

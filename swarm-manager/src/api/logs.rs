@@ -26,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{caller, malformed, refuse};
-use crate::{clock::SystemRandom, daemon::Manager};
+use crate::{
+    clock::SystemRandom,
+    daemon::{Manager, Running},
+};
 
 /// Batches that wait for a slow reader.
 const READER_QUEUE: usize = 16;
@@ -205,6 +208,12 @@ impl Logs for LogsApi {
             tokio::select! {
                 () = sender.closed() => {}
                 () = stop.cancelled() => {}
+                () = removed(&running, &node) => {
+                    let refusal = Err(refuse(not_a_member(&node)));
+                    if sender.try_send(refusal).is_err() {
+                        tracing::debug!(%node, "the removed node was gone already");
+                    }
+                }
             }
             let mut state = broker.state();
             if state
@@ -237,6 +246,9 @@ impl Logs for LogsApi {
         let result = loop {
             match incoming.message().await {
                 Ok(Some(message)) => {
+                    if running.raft.store().read().node(&node).is_none() {
+                        break Err(refuse(not_a_member(&node)));
+                    }
                     let publication = LogPublication::from_wire(message).map_err(malformed)?;
                     id.clone_from(&publication.subscription);
                     let last = publication.last;
@@ -252,6 +264,21 @@ impl Logs for LogsApi {
         running.logs.finished(&id, &node);
         result.map(|()| Response::new(wire::PublishReply {}))
     }
+}
+
+/// Resolves when the node is removed from the cluster, or there is nothing more to be known.
+async fn removed(running: &Running, node: &NodeId) {
+    let mut applied = running.raft.store().watch();
+    while running.raft.store().read().node(node).is_some() {
+        if applied.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn not_a_member(node: &NodeId) -> ControlError {
+    let text = format!("node {node} is not a member of this swarm");
+    ControlError::new(Code::PermissionDenied, text)
 }
 
 /// Opens a request and tells the agents concerned; gives a warning for each node that is not there.

@@ -12,14 +12,24 @@ use time::OffsetDateTime;
 use super::server::{SignError, serial};
 
 /// 20 years.
-const ROOT_LIFETIME: Duration = Duration::from_hours(20 * 365 * 24);
+pub(super) const ROOT_LIFETIME: Duration = Duration::from_hours(20 * 365 * 24);
 
 /// A new certificate authority.
+#[derive(Clone)]
 pub(crate) struct RootKeys {
     /// Certificate, PEM.
     pub(crate) cert_pem: String,
     /// Key, PKCS #8 PEM. Goes into the replicated state, which is sealed on disk, and nowhere else.
     pub(crate) key_pem: String,
+}
+
+impl std::fmt::Debug for RootKeys {
+    /// Hides the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RootKeys")
+            .field("cert_pem", &self.cert_pem)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Makes a certificate authority: ECDSA P-256, 20 years.

@@ -7,6 +7,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
 };
 use swarm_core::{
+    ca::signer,
     id::{ClusterId, NodeId},
     model::{Role, RootCa},
 };
@@ -15,8 +16,6 @@ use time::OffsetDateTime;
 
 /// Certificates count from an hour ago, for nodes whose clock is behind.
 pub(super) const BACKDATED: Duration = Duration::from_hours(1);
-/// Shortest lifetime of a certificate.
-const MIN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// A certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -38,17 +37,20 @@ pub(crate) struct NodeSubject {
     pub(crate) lifetime: Duration,
 }
 
-/// Signs a node's certificate; gives it as PEM.
+/// Signs a node's certificate; gives its chain as PEM, the node's certificate first.
 pub(crate) fn sign(
     root: &RootCa,
     csr_pem: &str,
     subject: &NodeSubject,
 ) -> Result<String, SignError> {
     let request = CertificateSigningRequestParams::from_pem(csr_pem)?;
-    let key = KeyPair::from_pem(&root.key_pem)?;
-    let issuer = Issuer::from_ca_cert_pem(&root.cert_pem, key)?;
+    let signer = signer(root);
+    let key = KeyPair::from_pem(signer.key_pem)?;
+    let issuer = Issuer::from_ca_cert_pem(signer.cert_pem, key)?;
     let params = node_params(subject)?;
-    Ok(params.signed_by(&request.public_key, &issuer)?.pem())
+    let mut chain = params.signed_by(&request.public_key, &issuer)?.pem();
+    chain.push_str(signer.intermediate_pem);
+    Ok(chain)
 }
 
 fn node_params(subject: &NodeSubject) -> Result<CertificateParams, SignError> {
@@ -73,7 +75,7 @@ fn node_params(subject: &NodeSubject) -> Result<CertificateParams, SignError> {
     params.serial_number = Some(serial()?);
     let now = OffsetDateTime::now_utc();
     params.not_before = now - BACKDATED;
-    params.not_after = now + subject.lifetime.max(MIN_LIFETIME);
+    params.not_after = now + subject.lifetime;
     Ok(params)
 }
 
@@ -103,6 +105,8 @@ mod tests {
             cert_digest: String::new(),
             worker_secret: String::new(),
             manager_secret: String::new(),
+            last_forced_rotation: 0,
+            rotation: None,
         };
         let mut rng = SystemRandom;
         assert!(rng.below(1) == 0);
@@ -145,6 +149,8 @@ mod tests {
             cert_digest: String::new(),
             worker_secret: String::new(),
             manager_secret: String::new(),
+            last_forced_rotation: 0,
+            rotation: None,
         };
         let subject = NodeSubject {
             node: NodeId::default(),

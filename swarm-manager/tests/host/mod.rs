@@ -41,6 +41,9 @@ pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
 }
 
+/// A file that makes the manager log everything.
+const TRACED: &str = "traced";
+
 /// A running manager.
 pub(crate) struct Host {
     dir: TempDir,
@@ -63,6 +66,9 @@ fn command(dir: &Path) -> Command {
         .env("NO_COLOR", "1")
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    if dir.join(TRACED).exists() {
+        command.args(["--log", "trace"]);
+    }
     command
 }
 
@@ -83,9 +89,12 @@ async fn spawn(dir: &Path) -> (Child, JoinHandle<String>) {
         }
     })
     .await;
+    let traced = dir.join(TRACED).exists();
     let rest = tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            eprintln!("{line}");
+            if !traced {
+                eprintln!("{line}");
+            }
             log.push_str(&line);
             log.push('\n');
         }
@@ -97,7 +106,17 @@ async fn spawn(dir: &Path) -> (Child, JoinHandle<String>) {
 impl Host {
     /// Starts a manager without a state; `number` makes its address unique within the tests.
     pub(crate) async fn start(number: u8) -> Self {
+        Self::start_in(number, tempfile::tempdir().unwrap()).await
+    }
+
+    /// Like [`Host::start`], and logs everything there is to log.
+    pub(crate) async fn start_traced(number: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(TRACED), "").unwrap();
+        Self::start_in(number, dir).await
+    }
+
+    async fn start_in(number: u8, dir: TempDir) -> Self {
         std::fs::create_dir(dir.path().join("certificates")).unwrap();
         let pid = std::process::id().to_be_bytes();
         let ip = Ipv4Addr::new(127, 100 + number, pid[2], pid[3].max(1));
@@ -121,6 +140,16 @@ impl Host {
 
     pub(crate) fn certificates(&self) -> PathBuf {
         self.dir.path().join("certificates")
+    }
+
+    /// The manager's own certificate files.
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::load(&self.certificates()).unwrap().unwrap()
+    }
+
+    /// Where the agent of this host would keep its certificate, and how it would tell the manager.
+    pub(crate) fn keeper(&self) -> (PathBuf, LocalClient) {
+        (self.certificates(), self.local())
     }
 
     /// Control over the unix socket.
@@ -180,6 +209,15 @@ impl Host {
     pub(crate) async fn join_as(&self, control: &ControlClient, role: Role) -> Arc<Identity> {
         let credentials = self.certificate(control, role, &self.addr).await;
         Identity::new(&credentials).unwrap()
+    }
+
+    /// Gets the certificate of a new node, as its files.
+    pub(crate) async fn join_credentials(
+        &self,
+        control: &ControlClient,
+        role: Role,
+    ) -> Credentials {
+        self.certificate(control, role, &self.addr).await
     }
 
     /// Makes this host a manager of `first`'s cluster.

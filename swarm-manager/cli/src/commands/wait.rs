@@ -62,7 +62,7 @@ async fn poll(
         .map_err(failed)
 }
 
-fn draw(app: &mut App, screen: &mut Screen, lines: &[Line]) -> Outcome {
+pub(crate) fn draw(app: &mut App, screen: &mut Screen, lines: &[Line]) -> Outcome {
     let drawn: String = lines.iter().map(|line| screen.draw(line)).collect();
     app.put(&drawn)
 }

@@ -2,6 +2,7 @@
 //! nodes goes in, lines to show and a verdict come out. No clock, no terminal, no requests.
 
 mod modes;
+pub(crate) mod rotation;
 mod screen;
 
 use std::collections::BTreeSet;

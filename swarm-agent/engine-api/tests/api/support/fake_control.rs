@@ -8,7 +8,7 @@ use swarm_agent_engine_api::{ControlPlane, LogSelector, LogStream, TaskScope, To
 use swarm_api::{
     logs::LogOptions,
     service::ServiceStatus,
-    swarm::{ClusterView, JoinTokens},
+    swarm::{ClusterView, JoinTokens, SigningRoot},
 };
 use swarm_core::{
     control::{Code, ControlError},
@@ -97,9 +97,13 @@ impl ControlPlane for FakeControl {
         version: Version,
         spec: ClusterSpec,
         rotation: TokenRotation,
+        root: Option<SigningRoot>,
     ) -> Result<()> {
         let mut state = self.0.lock();
-        state.asked.push(format!("update cluster {rotation:?}"));
+        let root = root.map_or("", |_| " with a root");
+        state
+            .asked
+            .push(format!("update cluster {rotation:?}{root}"));
         let earlier = state.cluster.as_ref().unwrap().meta;
         check(version, earlier.version)?;
         let meta = state.written(Some(earlier));

@@ -187,6 +187,8 @@ impl State {
                 cert_digest: String::new(),
                 worker_secret: String::new(),
                 manager_secret: String::new(),
+                last_forced_rotation: 0,
+                rotation: None,
             },
             lock: swarm_core::lock::ManagerLock::default(),
             default_address_pools: Vec::new(),

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ca_flags, merge_ca, set, token};
 use crate::app::App;
+use crate::command::PROGRAM;
+use crate::commands::wait::draw;
 use crate::error::{CliError, Outcome};
 use crate::flags::{Flag, Kind, Matches, flag};
-use crate::values::object::{ensure, number, on, text};
+use crate::progress::{Line, Screen, Verdict, rotation};
+use crate::values::object::{ensure, number, text};
 
 const POLL: Duration = Duration::from_millis(200);
 
@@ -59,7 +63,12 @@ pub(super) async fn run(app: &mut App, matches: &Matches) -> Outcome {
     if matches.on("detach") {
         return Ok(());
     }
-    let swarm = wait(app).await?;
+    let quiet = matches.on("quiet");
+    wait(app, quiet).await?;
+    if quiet {
+        return Ok(());
+    }
+    let swarm = app.client.get("/swarm", &[]).await?;
     print_root(app, &swarm)
 }
 
@@ -96,17 +105,45 @@ fn rotated(swarm: &Value, matches: &Matches) -> Value {
     spec
 }
 
-/// Waits until no rotation is in progress and every node trusts the cluster's root.
-async fn wait(app: &App) -> Result<Value, CliError> {
-    loop {
-        let swarm = app.client.get("/swarm", &[]).await?;
-        let nodes = app.client.list("/nodes", &[]).await?;
-        let same = |node: &Value| node["Description"]["TLSInfo"] == swarm["TLSInfo"];
-        if !on(&swarm, "/RootRotationInProgress") && nodes.iter().all(same) {
-            return Ok(swarm);
-        }
-        tokio::time::sleep(POLL).await;
+/// Waits until no rotation is in progress and every node trusts the cluster's root, or the user interrupts.
+async fn wait(app: &mut App, quiet: bool) -> Outcome {
+    let mut screen = Screen::new(app.terminal.screen);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    if !quiet {
+        draw(app, &mut screen, &rotation::begin())?;
     }
+    loop {
+        let (lines, verdict) = tokio::select! {
+            looked = look(app) => looked?,
+            _ = interrupt.recv() => return interrupted(app, quiet),
+        };
+        if !quiet {
+            draw(app, &mut screen, &lines)?;
+        }
+        if verdict == Verdict::Done {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            _ = interrupt.recv() => return interrupted(app, quiet),
+        }
+    }
+}
+
+async fn look(app: &App) -> Result<(Vec<Line>, Verdict), CliError> {
+    let swarm = app.client.get("/swarm", &[]).await?;
+    let nodes = app.client.list("/nodes", &[]).await?;
+    Ok(rotation::look(&swarm, &nodes))
+}
+
+fn interrupted(app: &mut App, quiet: bool) -> Outcome {
+    if !quiet {
+        app.say("Operation continuing in background.")?;
+        app.say(format_args!(
+            "Use `{PROGRAM} swarm ca` and `{PROGRAM} node ls` to check progress."
+        ))?;
+    }
+    Ok(())
 }
 
 fn print_root(app: &mut App, swarm: &Value) -> Outcome {

@@ -1,13 +1,20 @@
 //! Decisions about identity: the form of join tokens, who may call what, when a certificate is renewed. Keys, signatures
 //! and hashes are made by the shells.
 
+mod renewal;
+mod rotation;
+
 use alloc::{borrow::ToOwned as _, string::String, vec::Vec};
-use core::{fmt, str::FromStr, time::Duration};
+use core::{fmt, str::FromStr};
+
+pub use renewal::{Renewal, Validity, renew_at};
+pub use rotation::{
+    RootWish, Signer, is_issued_by, is_waited_for, root_wish, settle_rotation, signer, trust_bundle,
+};
 
 use crate::{
     id::Random,
     model::{Role, RootCa},
-    time::Timestamp,
 };
 
 /// Digits of the token part that encodes the root certificate's SHA-256.
@@ -194,15 +201,6 @@ pub fn may_call(caller: Option<Role>, method: Method) -> bool {
     }
 }
 
-/// When a certificate is renewed: at a random moment between 50 % and 80 % of its life, so that nodes do not all come
-/// at once and failures leave time to retry.
-pub fn renew_at(not_before: Timestamp, not_after: Timestamp, rng: &mut dyn Random) -> Timestamp {
-    let life = u64::try_from(not_after.since(not_before).as_nanos()).unwrap_or(u64::MAX);
-    let earliest = life / 2;
-    let span = life / 10 * 3;
-    not_before + Duration::from_nanos(earliest.saturating_add(rng.below(span)))
-}
-
 #[cfg(test)]
 mod tests {
     use alloc::{format, string::ToString as _};
@@ -262,6 +260,8 @@ mod tests {
             cert_digest: "ab".repeat(32),
             worker_secret: "w".repeat(25),
             manager_secret: "m".repeat(25),
+            last_forced_rotation: 0,
+            rotation: None,
         };
         assert_eq!(role_of_secret(&root, &"w".repeat(25)), Some(Role::Worker));
         assert_eq!(role_of_secret(&root, &"m".repeat(25)), Some(Role::Manager));
@@ -289,15 +289,5 @@ mod tests {
         assert_eq!(allowed(None), [y, y, n, n, n, n, n, n]);
         assert_eq!(allowed(Some(Role::Worker)), [y, y, y, y, y, n, n, n]);
         assert_eq!(allowed(Some(Role::Manager)), [y; 8]);
-    }
-
-    #[test]
-    fn renewal_falls_between_half_and_four_fifths_of_life() {
-        let mut rng = SeededRandom::new(1);
-        let (from, to) = (Timestamp(1_000), Timestamp(11_000));
-        for _ in 0..1000 {
-            let at = renew_at(from, to, &mut rng).0;
-            assert!((6_000..9_000).contains(&at), "{at}");
-        }
     }
 }
