@@ -45,7 +45,7 @@ async fn update(control: &ControlClient, autolock: bool, rotate: bool) -> Option
             ..cluster.spec
         };
         let version = cluster.meta.version;
-        match control.update_cluster(version, &spec, rotation).await {
+        match control.update_cluster(version, &spec, rotation, None).await {
             Err(error) if error.message == "update out of sequence" => {}
             updated => {
                 updated.unwrap();
