@@ -459,7 +459,7 @@ async fn tokens_and_keys_are_never_logged() {
     let addrs = [host.addr.to_string()];
     let agent = Agent::of_manager(&host, &addrs).await;
     let mut secrets = vec![host.credentials().key_pem];
-    let mut note_tokens = async |secrets: &mut Vec<String>| {
+    let note_tokens = async |secrets: &mut Vec<String>| {
         let root = cluster(&control).await.root_ca;
         secrets.extend([root.worker_secret, root.manager_secret]);
     };
