@@ -131,8 +131,17 @@ async fn writer(
         let mut spec = node.spec.clone();
         let count = times.len().to_string();
         spec.annotations.labels.insert("count".to_owned(), count);
-        node = control.update_node(&id, node.meta.version, &spec).await?;
-        times.push(start.elapsed());
+        match control.update_node(&id, node.meta.version, &spec).await {
+            Ok(updated) => {
+                node = updated;
+                times.push(start.elapsed());
+            }
+            // The leader wrote the node's state in between.
+            Err(stale) if stale.message == "update out of sequence" => {
+                node = control.node(id.as_str()).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(times)
 }
