@@ -1,8 +1,15 @@
 //! The agent's command line: every path, port and name is settable, because several agents may share a machine.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand};
+use swarm_api::{
+    Refusal,
+    address::{DEFAULT_CONTROL_PORT, advertise_address},
+};
 
 /// The agent of a host: runs its containers, programs its data plane, serves the Docker Engine API.
 #[derive(Debug, Parser)]
@@ -73,6 +80,9 @@ pub(crate) struct Options {
     /// Registry that is spoken to without TLS (repeatable)
     #[arg(long = "insecure-registry", global = true, value_name = "HOST[:PORT]")]
     pub(crate) insecure_registries: Vec<String>,
+    /// Address of this node after its host's address changed, instead of the one that init or join gave
+    #[arg(long, global = true, value_name = "IP[:PORT]")]
+    pub(crate) advertise_addr: Option<String>,
     /// Root of the cgroup v2 hierarchy [default: where the system has it]
     #[arg(long, global = true)]
     pub(crate) cgroup_root: Option<PathBuf>,
@@ -97,6 +107,13 @@ impl Options {
     /// Directory of the manager's Raft data; owned by the manager's user.
     pub(crate) fn manager_state_dir(&self) -> PathBuf {
         self.state_dir.join("manager")
+    }
+
+    /// Where this node is now, if the command line says so; the port is the control plane's if none is named.
+    pub(crate) fn moved_to(&self) -> Option<Result<SocketAddr, Refusal>> {
+        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_CONTROL_PORT));
+        let text = self.advertise_addr.as_deref()?;
+        Some(advertise_address(text, listen, &[]))
     }
 
     /// Directory of the node's key and certificates.

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::IpAddr,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
 };
@@ -37,6 +38,7 @@ enum Request {
     Attach(Owner, Vec<LocalInterface>, Reply),
     Detach(Owner, Reply),
     Assign(Box<Assignments>, Reply),
+    Addresses(Vec<(IpAddr, u32)>, Reply),
     Verify(oneshot::Sender<Result<String, DataPlaneError>>),
     Destroy(Reply),
 }
@@ -82,6 +84,14 @@ impl DataPlane {
     pub(crate) async fn assign(&self, assignments: Assignments) -> Result<(), DataPlaneError> {
         self.ask(|reply| Request::Assign(Box::new(assignments), reply))
             .await
+    }
+
+    /// Follows the host's addresses, on which published ports answer.
+    pub(crate) async fn set_addresses(
+        &self,
+        addresses: Vec<(IpAddr, u32)>,
+    ) -> Result<(), DataPlaneError> {
+        self.ask(|reply| Request::Addresses(addresses, reply)).await
     }
 
     /// Compares the kernel's maps with the plan and repairs them.
@@ -133,6 +143,10 @@ impl Plane {
                     }
                     Request::Assign(assignments, reply) => {
                         self.assignments = Some(*assignments);
+                        waiting.push(reply);
+                    }
+                    Request::Addresses(addresses, reply) => {
+                        self.facts.addresses = addresses;
                         waiting.push(reply);
                     }
                     Request::Verify(reply) => {

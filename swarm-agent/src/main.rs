@@ -1,11 +1,13 @@
 //! The agent of a host: wiring only. What it runs is in the modules; what it decides is in `swarm-core`.
 
+mod addresses;
 mod certificates;
 mod config;
 mod data_plane;
 mod datapath_command;
 mod engine;
 mod host_facts;
+mod joining;
 mod logs;
 mod maintenance;
 mod membership;

@@ -2,21 +2,17 @@
 //! a change that fails leaves nothing behind.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::SocketAddr,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use swarm_agent_engine_api::{HostError, HostInit, HostJoin};
-use swarm_core::{
-    ca::{JoinToken, hex},
-    control::{Code, ControlError},
-    id::NodeId,
-    lock,
-    model::Role,
-};
+use swarm_core::{id::NodeId, lock, model::Role};
 use swarm_proto::{
-    client::{CaClient, ControlClient, InitRequest, LocalClient, LogsClient},
+    client::{
+        CaClient, ControlClient, InitRequest, LocalClient, LogsClient, Phase as ManagerPhase,
+    },
     tls::{self, Credentials, Csr, new_csr},
 };
 use tokio::{
@@ -26,6 +22,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    joining::{Attempt, Issued, refused_token, remote_manager, source_towards},
     node::{Node, Parts},
     session::WantedRole,
     state::{KnownManager, NodeState, make_dir, write_atomic},
@@ -34,20 +31,18 @@ use crate::{
 
 /// How long a new manager may take to open its socket.
 const MANAGER_START_DEADLINE: Duration = Duration::from_secs(15);
-/// How long `swarm join` waits before it goes on in the background (Docker's).
-const JOIN_DEADLINE: Duration = Duration::from_secs(20);
+/// First and longest pause before a change of role is tried again.
+const ROLE_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Pause between looks at a manager that is starting.
 const MANAGER_POLL: Duration = Duration::from_millis(20);
-/// Pause between attempts to reach the manager that is to be joined.
-const JOIN_RETRY: Duration = Duration::from_millis(500);
 
 /// Whether this host is a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Membership {
     /// Of no swarm.
     Inactive,
-    /// It is being made one in the background.
-    Pending,
+    /// It is being made one in the background; the text says why that takes long, if it does.
+    Pending(String),
     /// It is.
     Active {
         /// Which node.
@@ -59,9 +54,9 @@ pub(crate) enum Membership {
     Error(String),
 }
 
-enum Phase {
+pub(crate) enum Phase {
     Inactive,
-    Pending,
+    Pending(Attempt),
     Active(Box<Node>),
     Error(String),
 }
@@ -70,7 +65,7 @@ impl Phase {
     fn membership(&self) -> Membership {
         match self {
             Self::Inactive => Membership::Inactive,
-            Self::Pending => Membership::Pending,
+            Self::Pending(attempt) => Membership::Pending(attempt.trouble()),
             Self::Active(node) => {
                 let managers = node.managers.borrow().clone();
                 Membership::Active {
@@ -90,7 +85,7 @@ impl Phase {
 /// The membership of this host.
 pub(crate) struct Member {
     parts: Parts,
-    phase: Mutex<Phase>,
+    pub(crate) phase: Mutex<Phase>,
     /// What `phase` last said: asked for while a change is under way.
     last: std::sync::Mutex<Membership>,
     roles: mpsc::UnboundedSender<WantedRole>,
@@ -102,7 +97,7 @@ impl Member {
         let (roles, wishes) = mpsc::unbounded_channel();
         let phase = match parts.state.node() {
             Ok(None) => Phase::Inactive,
-            Ok(Some(state)) => match Node::start(&parts, state, None, roles.clone()).await {
+            Ok(Some(state)) => match resumed(&parts, state, roles.clone()).await {
                 Ok(node) => Phase::Active(Box::new(node)),
                 Err(error) => {
                     error!(%error, "node not started");
@@ -158,7 +153,7 @@ impl Member {
                 let verified = node.verify_data_path().await;
                 verified.map_err(|error| failed("verifying the data path", &error))
             }
-            Phase::Inactive | Phase::Pending | Phase::Error(_) => Err(HostError::NotMember),
+            Phase::Inactive | Phase::Pending(_) | Phase::Error(_) => Err(HostError::NotMember),
         }
     }
 
@@ -234,66 +229,44 @@ impl Member {
         })
     }
 
-    /// Joins a swarm; after [`JOIN_DEADLINE`] it goes on in the background.
-    pub(crate) async fn join(self: &Arc<Self>, request: HostJoin) -> Result<(), HostError> {
-        let mut phase = self.phase.lock().await;
-        if !matches!(*phase, Phase::Inactive) {
-            return Err(HostError::AlreadyMember);
-        }
-        *phase = Phase::Pending;
-        drop(phase);
-        let member = Arc::clone(self);
-        let joining = tokio::spawn(async move { member.keep_joining(request).await });
-        match timeout(JOIN_DEADLINE, joining).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(failed("joining the swarm", &error)),
-            Err(_elapsed) => Err(HostError::JoinTimeout),
-        }
-    }
-
-    /// Tries until a manager answers, one way or the other, or the node is told to leave.
-    async fn keep_joining(&self, request: HostJoin) -> Result<(), HostError> {
-        loop {
-            for remote in &request.remotes {
-                let result = self.join_at(remote, &request).await;
-                let mut phase = self.phase.lock().await;
-                if !matches!(*phase, Phase::Pending) {
-                    return Err(HostError::NotMember);
-                }
-                match result {
-                    Ok(node) => {
-                        *phase = Phase::Active(Box::new(node));
-                        return Ok(());
-                    }
-                    Err(error) if unreachable(&error) => {
-                        warn!(%remote, %error, "manager not reached, trying again");
-                    }
-                    Err(error) => {
-                        *phase = Phase::Inactive;
-                        drop(phase);
-                        self.forget().await;
-                        return Err(error);
-                    }
-                }
-            }
-            sleep(JOIN_RETRY).await;
-        }
-    }
-
-    async fn join_at(&self, remote: &str, request: &HostJoin) -> Result<Node, HostError> {
+    /// Gets a certificate against the token. Asked for once only: each one is another node in the cluster's list.
+    pub(crate) async fn get_certificate(
+        &self,
+        remote: &str,
+        request: &HostJoin,
+    ) -> Result<Issued, HostError> {
         let csr = self.write_key()?;
         let issued = CaClient::join(remote, &request.token, &csr, request.availability)
             .await
             .map_err(|error| refused_token(error, &request.token))?;
+        let (node_id, role) = (issued.node_id.clone(), issued.role);
+        let data_path_port = issued.data_path_port;
+        self.save_credentials(&issued.into_credentials(csr.key_pem), role)?;
+        Ok(Issued {
+            node_id,
+            role,
+            data_path_port,
+        })
+    }
+
+    /// Joins through one manager with the certificate that was issued.
+    pub(crate) async fn join_at(
+        &self,
+        remote: &str,
+        request: &HostJoin,
+        issued: &Issued,
+    ) -> Result<Node, HostError> {
         let advertise = match request.advertise {
             Some(address) => address,
             None => source_towards(remote)
                 .map(|ip| SocketAddr::new(ip, request.listen.port()))
                 .ok_or_else(|| failed_text("choosing an address to advertise", remote))?,
         };
-        let (node_id, role) = (issued.node_id.clone(), issued.role);
-        let data_path_port = issued.data_path_port;
-        self.save_credentials(&issued.into_credentials(csr.key_pem), role)?;
+        let Issued {
+            node_id,
+            role,
+            data_path_port,
+        } = issued.clone();
         let (manager, managers) = match role {
             Role::Worker => (None, remote_manager(remote).await),
             Role::Manager => {
@@ -329,6 +302,9 @@ impl Member {
         let supervisor = self.start_manager()?;
         let joined = async {
             self.await_manager().await?;
+            if self.has_joined().await? {
+                return Ok(());
+            }
             let remotes = [remote.to_owned()];
             Ok(self.local().join(&remotes, listen, advertise).await?)
         };
@@ -372,19 +348,56 @@ impl Member {
                 let left = node.leave(&self.parts.netlink).await;
                 left.map_err(|error| failed("leaving the swarm", &error))?;
             }
-            Phase::Pending | Phase::Error(_) => {}
+            Phase::Pending(attempt) => attempt.end().await,
+            Phase::Error(_) => {}
         }
         self.forget().await;
         Ok(())
     }
 
-    /// Starts or ends this host's manager when the operator changed the node's role.
+    /// Starts or ends this host's manager when the operator changed the node's role; tries until it is done or the operator
+    /// changed his mind.
     async fn follow_roles(self: Arc<Self>, mut wishes: mpsc::UnboundedReceiver<WantedRole>) {
-        while let Some(WantedRole(role)) = wishes.recv().await {
-            if let Err(error) = self.change_role(role).await {
-                warn!(%error, ?role, "role not changed");
-            }
+        let mut next = wishes.recv().await;
+        let mut pause = ROLE_RETRY.0;
+        while let Some(wish) = next {
+            let done = match wish {
+                WantedRole::Role(role) => self.change_role(role).await,
+                WantedRole::Removed => self.removed().await,
+            };
+            next = match done {
+                Ok(()) => {
+                    pause = ROLE_RETRY.0;
+                    wishes.recv().await
+                }
+                Err(error) => {
+                    warn!(%error, ?wish, "role not changed yet");
+                    match timeout(pause, wishes.recv()).await {
+                        Ok(newer) => newer,
+                        Err(_elapsed) => {
+                            pause = (pause * 2).min(ROLE_RETRY.1);
+                            Some(wish)
+                        }
+                    }
+                }
+            };
         }
+    }
+
+    /// The node was removed from the swarm: its manager must not go on. What else is here stays until `swarm leave`.
+    async fn removed(&self) -> Result<(), HostError> {
+        let mut phase = self.phase.lock().await;
+        if let Phase::Active(node) = &mut *phase
+            && let Some(supervisor) = node.demoted()
+        {
+            error!(
+                "this node was removed from the swarm: its manager is stopped; `swarm leave` ends the rest"
+            );
+            supervisor.stop().await;
+            self.forget_manager()?;
+            return self.remember(node);
+        }
+        Ok(())
     }
 
     async fn change_role(&self, role: Role) -> Result<(), HostError> {
@@ -423,13 +436,40 @@ impl Member {
                 if let Some(supervisor) = node.demoted() {
                     supervisor.stop().await;
                 }
+                self.forget_manager()?;
             }
         }
+        self.remember(node)
+    }
+
+    fn remember(&self, node: &mut Node) -> Result<(), HostError> {
+        node.state.managers = node.managers.borrow().clone();
         let saved = self.parts.state.save_node(&node.state);
         saved.map_err(|error| failed("remembering the role", &error))
     }
 
-    fn start_manager(&self) -> Result<Supervisor, HostError> {
+    /// Forgets Raft's state: a node that is promoted again joins as a new member.
+    fn forget_manager(&self) -> Result<(), HostError> {
+        let forgotten = self.parts.state.forget_manager();
+        forgotten.map_err(|error| failed("removing the manager's state", &error))
+    }
+
+    /// Whether the manager here is a member already: an earlier agent had it join and ended before it could write that
+    /// down. One that the cluster knows no more is made to forget it.
+    async fn has_joined(&self) -> Result<bool, HostError> {
+        let state = self.local().status().await?;
+        let (ManagerPhase::Running, Some(node)) = (state.phase, state.node_id) else {
+            return Ok(false);
+        };
+        let recorded = self.control().node(node.as_str()).await?.manager;
+        let member = recorded.is_some_and(|manager| manager.raft_id == state.raft_id);
+        if !member {
+            self.local().leave(true).await?;
+        }
+        Ok(member)
+    }
+
+    pub(crate) fn start_manager(&self) -> Result<Supervisor, HostError> {
         ManagerCommand::new(&self.parts.options)
             .and_then(Supervisor::start)
             .map_err(|error| failed("starting the manager", &error))
@@ -470,7 +510,7 @@ impl Member {
             .map_err(|error| failed("handing the certificate to the manager", &error))
     }
 
-    async fn forget(&self) {
+    pub(crate) async fn forget(&self) {
         if let Ok(command) = ManagerCommand::new(&self.parts.options) {
             command.stop_running().await;
         }
@@ -481,54 +521,33 @@ impl Member {
     }
 }
 
-/// This host's address on the route to `remote`: the kernel's choice for a datagram, none of which is sent.
-fn source_towards(remote: &str) -> Option<IpAddr> {
-    let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).ok()?;
-    socket.connect(remote).ok()?;
-    socket
-        .local_addr()
-        .ok()
-        .map(|address| address.ip())
-        .filter(|ip| !ip.is_unspecified())
-}
-
-/// The manager that was joined, by its address: its identifier comes with the first session.
-async fn remote_manager(remote: &str) -> Vec<KnownManager> {
-    let found = tokio::net::lookup_host(remote).await.ok();
-    let manager = |addr| KnownManager {
-        node_id: NodeId::default(),
-        addr,
-    };
-    found.into_iter().flatten().take(1).map(manager).collect()
-}
-
-/// Whether another attempt may succeed.
-fn unreachable(error: &HostError) -> bool {
-    matches!(
-        error,
-        HostError::Cluster(ControlError {
-            code: Code::Unavailable | Code::DeadlineExceeded,
-            ..
-        })
-    )
-}
-
-/// Docker's texts for tokens that are malformed or of another cluster.
-fn refused_token(error: ControlError, token: &str) -> HostError {
-    match token.parse::<JoinToken>() {
-        Err(_) => HostError::InvalidToken,
-        Ok(parsed) if error.message.contains("fingerprint") => HostError::Fingerprint {
-            expected: hex(&parsed.digest),
-        },
-        Ok(_) => error.into(),
+/// Starts the node as it was, or at the address that the command line says it came to.
+async fn resumed(
+    parts: &Parts,
+    mut state: NodeState,
+    roles: mpsc::UnboundedSender<WantedRole>,
+) -> Result<Node, HostError> {
+    let moved = parts.options.moved_to().transpose();
+    let moved = moved.map_err(|error| failed("--advertise-addr", &error))?;
+    if let Some(addr) = moved.filter(|addr| *addr != state.advertise_addr) {
+        info!(from = %state.advertise_addr, to = %addr, "this node has moved");
+        // A manager that outlived the last agent still says the old address.
+        if let Ok(command) = ManagerCommand::new(&parts.options) {
+            command.stop_running().await;
+        }
+        state.move_to(addr);
+        let saved = parts.state.save_node(&state);
+        saved.map_err(|error| failed("remembering the address", &error))?;
     }
+    let started = Node::start(parts, state, None, roles).await;
+    started.map_err(|error| failed("starting the node", &error))
 }
 
-fn failed(what: &str, error: &dyn std::error::Error) -> HostError {
+pub(crate) fn failed(what: &str, error: &dyn std::error::Error) -> HostError {
     failed_text(what, &error.to_string())
 }
 
-fn failed_text(what: &str, reason: &str) -> HostError {
+pub(crate) fn failed_text(what: &str, reason: &str) -> HostError {
     HostError::Failed {
         what: what.to_owned(),
         reason: reason.to_owned(),

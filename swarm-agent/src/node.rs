@@ -1,7 +1,7 @@
 //! A host that is a member of a swarm: its data plane, worker, session and, on managers, the manager's process, started
 //! together and ended together.
 
-use std::{fs, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{fs, io, sync::Arc, time::Duration};
 
 use swarm_agent_datapath::{AttachMode, DataPath, DataPathConfig, DataPathError};
 use swarm_agent_executor::Executor;
@@ -24,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, warn};
 
 use crate::{
+    addresses,
     certificates::{self, CertificateError, Certificates, Renewing},
     config::Options,
     data_plane::{DataPlane, DataPlaneError},
@@ -125,9 +126,11 @@ impl Node {
             netlink: parts.netlink.clone(),
             upstreams: upstreams()?,
         });
+        let follow = addresses::follow(parts.netlink.clone(), plane.clone(), state.advertise_addr);
         let worker = Worker::start(parts.state.clone(), host).await?;
         let (managers, known_managers) = watch::channel(state.managers.clone());
         let (stop, stopped) = watch::channel(false);
+        let known_changes = managers.subscribe();
         let (opened, certificates) = watch::channel(None);
         let connection = Connection {
             key: Arc::clone(&parts.key),
@@ -140,6 +143,9 @@ impl Node {
             worker: worker.clone(),
             roles,
         };
+        tokio::spawn(until(stop.subscribe(), follow));
+        let remember = remember_managers(parts.state.clone(), known_changes);
+        tokio::spawn(until(stop.subscribe(), remember));
         let mut node = Self {
             state,
             certificates,
@@ -266,6 +272,24 @@ impl Connection {
     }
 }
 
+/// Runs something until the node stops, or is gone.
+async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        ended = stop.wait_for(|stop| *stop) => drop(ended),
+    }
+}
+
+/// Writes down where the managers are whenever a session told.
+async fn remember_managers(state: StateDir, mut managers: watch::Receiver<Vec<KnownManager>>) {
+    while managers.changed().await.is_ok() {
+        let known = managers.borrow_and_update().clone();
+        if let Err(error) = state.save_managers(&known) {
+            warn!(%error, "where the managers are is not remembered");
+        }
+    }
+}
+
 async fn open_data_plane(parts: &Parts, state: &NodeState) -> Result<DataPlane, NodeError> {
     let underlay = parts.netlink.underlay(state.data_path_addr).await?;
     let programs = swarm_common::config::Config {
@@ -284,27 +308,13 @@ async fn open_data_plane(parts: &Parts, state: &NodeState) -> Result<DataPlane, 
         attach: AttachMode::default(),
     };
     let datapath = DataPath::open(config)?;
-    let addresses = host_addresses(&parts.netlink).await?;
+    let addresses = addresses::of_host(&parts.netlink).await?;
     let facts = LocalFacts {
         node: state.node_id.clone(),
         addresses,
         interfaces: Vec::new(),
     };
     Ok(DataPlane::start(datapath, facts)?)
-}
-
-/// Addresses on which published ports answer: all of the host but loopback and its own overlay address.
-async fn host_addresses(netlink: &Netlink) -> Result<Vec<(IpAddr, u32)>, NetError> {
-    let overlay = netlink
-        .link_by_name(host_pair::HOST_NAME)
-        .await?
-        .map(|link| link.index);
-    let all = netlink.addresses().await?.into_iter();
-    Ok(all
-        .filter(|found| found.address.is_ipv4() && !found.address.is_loopback())
-        .filter(|found| Some(found.ifindex) != overlay)
-        .map(|found| (found.address, found.ifindex))
-        .collect())
 }
 
 fn upstreams() -> Result<Upstreams, io::Error> {

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use swarm_core::{
-    control::ControlError,
+    control::{Code, ControlError},
     model::{NodeTls, Role},
 };
 use swarm_proto::{
@@ -42,9 +42,31 @@ enum SessionError {
     Closed,
 }
 
+impl SessionError {
+    /// Whether the cluster does not know this node any more.
+    fn is_removal(&self) -> bool {
+        match self {
+            Self::Control(error) => {
+                let texts = [
+                    "was removed from the swarm",
+                    "is not a member of this swarm",
+                ];
+                error.code == Code::PermissionDenied
+                    && texts.iter().any(|text| error.message.ends_with(text))
+            }
+            Self::Tls(_) | Self::Closed => false,
+        }
+    }
+}
+
 /// What the session tells the membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WantedRole(pub(crate) Role);
+pub(crate) enum WantedRole {
+    /// The operator wants the node in this role.
+    Role(Role),
+    /// The node is no longer one of the swarm.
+    Removed,
+}
 
 /// What a session needs.
 #[derive(Debug)]
@@ -82,6 +104,9 @@ impl Session {
                 let manager = manager.addr;
                 let (opened, error) = self.hold(manager).await;
                 warn!(%manager, %error, "session ended");
+                if error.is_removal() && self.roles.send(WantedRole::Removed).is_err() {
+                    warn!("the node ended before it heard that it was removed");
+                }
                 if opened {
                     pause = RECONNECT_PAUSE.0;
                     break; // the list of managers may be a newer one
@@ -205,7 +230,7 @@ impl Session {
                 self.trust.send_replace(Some(trust));
             }
             ManagerEvent::NodeChanged { role, .. } => {
-                if self.roles.send(WantedRole(role)).is_err() {
+                if self.roles.send(WantedRole::Role(role)).is_err() {
                     warn!("a wish for another role arrived after the node ended");
                 }
             }

@@ -7,6 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -58,6 +59,19 @@ pub(crate) struct NodeState {
     pub(crate) managers: Vec<KnownManager>,
 }
 
+impl NodeState {
+    /// The host has another address now.
+    pub(crate) fn move_to(&mut self, addr: SocketAddr) {
+        let old = std::mem::replace(&mut self.advertise_addr, addr);
+        if self.data_path_addr == old.ip() {
+            self.data_path_addr = addr.ip();
+        }
+        for manager in self.managers.iter_mut().filter(|it| it.addr == old) {
+            manager.addr = addr;
+        }
+    }
+}
+
 /// A manager of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KnownManager {
@@ -71,6 +85,8 @@ pub(crate) struct KnownManager {
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
     root: PathBuf,
+    /// One writer of `node.json` at a time.
+    writing: Arc<Mutex<()>>,
 }
 
 impl StateDir {
@@ -79,6 +95,7 @@ impl StateDir {
         make_dir(root, 0o711)?;
         Ok(Self {
             root: root.to_owned(),
+            writing: Arc::default(),
         })
     }
 
@@ -89,7 +106,27 @@ impl StateDir {
 
     /// Remembers which node this host is.
     pub(crate) fn save_node(&self, node: &NodeState) -> Result<(), StateError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         write_json(&self.root.join("node.json"), node)
+    }
+
+    /// Remembers where the managers are, if this host still is a node: those it joined through may be gone when the agent
+    /// starts again.
+    pub(crate) fn save_managers(&self, managers: &[KnownManager]) -> Result<(), StateError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut node) = self.node()? else {
+            return Ok(());
+        };
+        if node.managers == managers {
+            return Ok(());
+        }
+        node.managers = managers.to_vec();
+        write_json(&self.root.join("node.json"), &node)
+    }
+
+    /// Forgets the manager's data: the node is a worker from now on.
+    pub(crate) fn forget_manager(&self) -> Result<(), StateError> {
+        remove(&self.root.join("manager"), |path| fs::remove_dir_all(path))
     }
 
     /// The assignments of the last session; empty if there was none.
@@ -117,6 +154,7 @@ impl StateDir {
 
     /// Forgets the swarm: identity, assignments and the manager's data.
     pub(crate) fn forget(&self) -> Result<(), StateError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for name in ["node.json", "assignments.json", "tasks.json"] {
             remove(&self.root.join(name), |path| fs::remove_file(path))?;
         }
@@ -219,9 +257,33 @@ mod tests {
         assert_eq!(state.node().unwrap(), None);
         state.save_node(&sample()).unwrap();
         assert_eq!(state.node().unwrap(), Some(sample()));
+        let others = [KnownManager {
+            node_id: NodeId::default(),
+            addr: "10.1.0.2:2377".parse().unwrap(),
+        }];
+        state.save_managers(&others).unwrap();
+        assert_eq!(state.node().unwrap().unwrap().managers, others);
         state.forget().unwrap();
         assert_eq!(state.node().unwrap(), None);
+        state.save_managers(&others).unwrap();
+        assert_eq!(
+            state.node().unwrap(),
+            None,
+            "a host that left stays outside"
+        );
         state.forget().unwrap();
+    }
+
+    #[test]
+    fn a_node_that_moves_takes_what_was_at_its_old_address_along() {
+        let mut node = sample();
+        node.move_to("10.9.0.1:2400".parse().unwrap());
+        assert_eq!(node.data_path_addr, node.advertise_addr.ip());
+        assert_eq!(node.managers[0].addr, node.advertise_addr);
+        let mut apart = sample();
+        apart.data_path_addr = "172.16.0.1".parse().unwrap();
+        apart.move_to("10.9.0.1:2400".parse().unwrap());
+        assert_eq!(apart.data_path_addr.to_string(), "172.16.0.1");
     }
 
     #[test]

@@ -81,17 +81,20 @@ impl ManagerCommand {
             .flatten()
             .ok_or(SupervisorError::UnknownUser { name })?;
         let text = |path: &Path| path.display().to_string();
+        let moved = options.moved_to().and_then(Result::ok);
+        let moved = moved.map(|addr| format!("--advertise-addr={addr}"));
+        let arguments = vec![
+            String::from("daemon"),
+            String::from("--state-dir"),
+            text(&options.manager_state_dir()),
+            String::from("--socket"),
+            text(&options.manager_socket()),
+            String::from("--certificates"),
+            text(&options.certificates_dir()),
+        ];
         Ok(Self {
             program: options.manager_program(),
-            arguments: vec![
-                String::from("daemon"),
-                String::from("--state-dir"),
-                text(&options.manager_state_dir()),
-                String::from("--socket"),
-                text(&options.manager_socket()),
-                String::from("--certificates"),
-                text(&options.certificates_dir()),
-            ],
+            arguments: arguments.into_iter().chain(moved).collect(),
             user,
             directories: vec![options.manager_state_dir(), options.manager_run_dir()],
             pid_file: options.state_dir.join("manager.pid"),

@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) certificates: PathBuf,
     /// Overrides the address that init or join stored.
     pub(crate) listen_addr: Option<SocketAddr>,
+    /// Overrides where init or join said that others reach this manager.
+    pub(crate) advertise_addr: Option<SocketAddr>,
 }
 
 /// Why the process cannot go on.
@@ -316,11 +318,18 @@ impl Manager {
         if let Some(addr) = self.settings.listen_addr {
             this.listen_addr = addr;
         }
+        if let Some(addr) = self.settings.advertise_addr {
+            this.member.addr = addr.to_string();
+            db.put_meta(key::MEMBER, &this)
+                .map_err(|error| db.damaged(error))?;
+        }
         let listener = listen(this.listen_addr).await?;
         let credentials = self.credentials(&db.sealer().node_keys())?;
         let identity = self.identity(&credentials)?;
         let raft = RaftNode::start(&db, this, Arc::clone(&identity)).await?;
-        self.serve(raft, identity, listener, Some(credentials))?;
+        let running = self.serve(raft, identity, listener, Some(credentials))?;
+        let announce = Self::announce_address(Arc::clone(&running));
+        tokio::spawn(running.stop.clone().run_until_cancelled_owned(announce));
         tracing::info!("continuing with the state on disk");
         Ok(())
     }

@@ -33,6 +33,9 @@ struct DaemonArgs {
     /// Address to listen on after a restart, instead of the one that init or join gave
     #[arg(long)]
     listen_addr: Option<SocketAddr>,
+    /// Address that other managers reach this one at from now on, instead of the one that init or join gave
+    #[arg(long)]
+    advertise_addr: Option<SocketAddr>,
     /// Log filter (RUST_LOG's form)
     #[arg(long, env = "SWARM_LOG", default_value = "info,openraft=warn")]
     log: String,
@@ -96,6 +99,7 @@ async fn run(args: DaemonArgs) -> anyhow::Result<()> {
         state_dir: args.state_dir,
         certificates: args.certificates,
         listen_addr: args.listen_addr,
+        advertise_addr: args.advertise_addr,
     };
     Ok(daemon::run(settings, &args.socket, stop).await?)
 }

@@ -18,10 +18,13 @@ use swarm_proto::{
 use tonic::transport::Channel;
 
 use crate::{
-    api::{ca::issue, raft::new_raft_id},
+    api::{
+        ca::issue,
+        raft::{join as join_as_member, new_raft_id},
+    },
     ca::new_root,
     clock::{SystemRandom, now},
-    daemon::{Manager, listen},
+    daemon::{Manager, Running, listen},
     lock,
     raft::{
         database::{StateDb, ThisMember, key},
@@ -32,6 +35,8 @@ use crate::{
 
 /// How long a new cluster may take to elect its only member.
 const FIRST_ELECTION: Duration = Duration::from_secs(10);
+/// Pause between attempts to tell the others a new address.
+const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 /// How long another manager may take to answer.
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -117,10 +122,33 @@ impl Manager {
         let joined = self
             .join_members(remote_addrs, listen_addr, advertise_addr)
             .await;
-        if joined.is_err() {
+        if let Err(error) = &joined {
             self.halt(true).await;
+            self.take_back(remote_addrs, error).await;
         }
         joined
+    }
+
+    /// After a refusal the node goes out of the list of nodes again. Not if another attempt may succeed.
+    async fn take_back(&self, remote_addrs: &[String], refusal: &ControlError) {
+        if matches!(refusal.code, Code::Unavailable | Code::DeadlineExceeded) {
+            return;
+        }
+        let credentials = self.credentials(&NodeKeys::default());
+        let Ok(identity) = credentials.and_then(|found| self.identity(&found)) else {
+            return;
+        };
+        for addr in remote_addrs {
+            let Ok(channel) = tls::any_manager(addr.clone(), &identity) else {
+                continue;
+            };
+            let mut remote = RaftClient::new(channel);
+            let left = within(remote.leave(wire::LeaveRequest { force: false })).await;
+            match left {
+                Ok(_empty) => return,
+                Err(error) => tracing::debug!(%addr, %error, "the join was not taken back"),
+            }
+        }
     }
 
     async fn join_members(
@@ -203,6 +231,23 @@ impl Manager {
         Ok(())
     }
 
+    /// Tells the others where this manager is now, until they have written it down.
+    pub(crate) async fn announce_address(running: Arc<Running>) {
+        let this = running.raft.this().clone();
+        loop {
+            if running.raft.voters().get(&this.raft_id) == Some(&this.member) {
+                return;
+            }
+            match announce(&running, &this).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(addr = %this.member.addr, %error, "the others do not know our address yet");
+                }
+            }
+            tokio::time::sleep(ANNOUNCE_PAUSE).await;
+        }
+    }
+
     fn check_idle(&self) -> Result<(), ControlError> {
         if self.running().is_ok() || self.is_locked() {
             return Err(ControlError::new(
@@ -236,6 +281,36 @@ impl Manager {
             .await
             .map_err(refused)
     }
+}
+
+/// One attempt: the leader first, then whoever may know it.
+async fn announce(running: &Running, this: &ThisMember) -> Result<(), ControlError> {
+    let addr: SocketAddr =
+        this.member.addr.parse().map_err(|_| {
+            ControlError::new(Code::InvalidArgument, "our own address is malformed")
+        })?;
+    let leader = match running.raft.leadership() {
+        Leadership::Here { .. } => {
+            let node = running.node_id();
+            return join_as_member(running, &node, addr, this.raft_id)
+                .await
+                .map(drop);
+        }
+        Leadership::Elsewhere(member) => Some(member),
+        Leadership::Nobody => None,
+    };
+    let others = running.raft.voters().into_values();
+    let others = others.filter(|member| member.node_id != this.member.node_id);
+    let mut failure = ControlError::new(Code::Unavailable, crate::raft::node::NO_LEADER);
+    for member in leader.into_iter().chain(others) {
+        let channel = tls::any_manager(member.addr, &running.identity)
+            .map_err(|error| ControlError::new(Code::Unavailable, error.to_string()))?;
+        match call_join(&mut RaftClient::new(channel), addr, this.raft_id).await {
+            Ok(_raft_id) => return Ok(()),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// The first objects of a cluster, with a new certificate authority.

@@ -115,9 +115,10 @@ impl Host for LocalHost {
     async fn membership(&self) -> Membership {
         let (node, expired) = match self.member.membership() {
             membership::Membership::Inactive => return Membership::default(),
-            membership::Membership::Pending => {
+            membership::Membership::Pending(error) => {
                 return Membership {
                     state: MembershipState::Pending,
+                    error,
                     ..Membership::default()
                 };
             }

@@ -20,6 +20,7 @@ use crate::{
         EndpointMode, Mount, MountKind, NodeState, PublishMode, Role, ServiceMode, ServiceSpec,
         TaskState, Version,
     },
+    store::{Object, Transaction},
     testing::{Cluster, attach, id, network_spec, port, publish, service_spec},
 };
 
@@ -361,6 +362,16 @@ fn lookup_takes_identifier_name_and_unique_prefix() {
     assert_eq!(ambiguous.message, "node n is ambiguous (2 matches found)");
     assert_eq!(ambiguous.code, Code::InvalidArgument);
     assert_eq!(find_node(&cluster.store, "n2").unwrap().id, id("n2"));
+    // A hostname may be there twice; then only the identifier tells which is meant.
+    let mut twin = cluster.store.node(&id("n2")).unwrap().clone();
+    twin.description.as_mut().unwrap().hostname = "n1".to_string();
+    let version = twin.meta.version;
+    let renamed = Transaction::new(cluster.now).put(Object::Node(twin), version);
+    cluster.commit(renamed);
+    let ambiguous = find_node(&cluster.store, "n1").unwrap_err();
+    assert_eq!(ambiguous.message, "node n1 is ambiguous (2 matches found)");
+    let twin: NodeId = id("n2");
+    assert_eq!(find_node(&cluster.store, twin.as_str()).unwrap().id, twin);
     let task = cluster.store.tasks().next().unwrap();
     let by_name = find_task(&cluster.store, &task.container_name()).unwrap();
     assert_eq!(by_name.id, task.id);

@@ -160,3 +160,14 @@ pub enum Reachability {
     /// Answers.
     Reachable,
 }
+
+impl Node {
+    /// The role that the node may take now. A manager that is to be a worker stays one until it is out of Raft: its vote
+    /// may be needed for its own removal.
+    pub fn role_now(&self) -> Role {
+        match self.manager {
+            Some(_) => Role::Manager,
+            None => self.spec.role,
+        }
+    }
+}

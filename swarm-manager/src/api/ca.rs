@@ -101,7 +101,7 @@ impl Ca for CaApi {
                 refuse(ControlError::new(Code::PermissionDenied, text))
             })?;
             let cluster = cluster(&store).map_err(refuse)?;
-            issue(cluster, &csr_pem, id.clone(), node.spec.role).map_err(refuse)?
+            issue(cluster, &csr_pem, id.clone(), node.role_now()).map_err(refuse)?
         };
         tracing::info!(node = %id, role = ?certificate.role, "certificate renewed");
         Ok(Response::new(certificate.to_wire()))

@@ -240,7 +240,7 @@ impl Session {
                 let text = format!("node {} was removed from the swarm", self.node);
                 return Err(Over::Us(ControlError::new(Code::PermissionDenied, text)));
             };
-            let wishes = (node.spec.role, node.spec.availability);
+            let wishes = (node.role_now(), node.spec.availability);
             let assignments = dispatch::assignments_for(&store, &self.node);
             let trust = store.cluster().map(|cluster| Trust {
                 ca_pem: trust_bundle(&cluster.root_ca),

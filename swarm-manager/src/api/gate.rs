@@ -221,7 +221,7 @@ impl GateLayer {
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     {
-        match self.decide(&mut request).await {
+        match self.decide(&mut request, LEADER_PATIENCE).await {
             Ok(Way::Here) => inner.call(request).await,
             Ok(Way::Leader(channel, leader)) => Ok(self.passed_on(channel, leader, request).await),
             Err(refusal) => Ok(refuse(refusal).into_http()),
@@ -239,7 +239,8 @@ impl GateLayer {
         let mut attempt = 1;
         loop {
             let mut try_this = request.clone().map(|body| Body::new(Full::new(body)));
-            let sent = match self.decide(&mut try_this).await {
+            let left = give_up.saturating_duration_since(Instant::now());
+            let sent = match self.decide(&mut try_this, left.min(LEADER_PATIENCE)).await {
                 Ok(Way::Here) => Ok(inner.clone().oneshot(try_this).await?),
                 Ok(Way::Leader(channel, leader)) => {
                     let sent = tokio::select! {
@@ -413,8 +414,12 @@ enum Way {
 }
 
 impl GateLayer {
-    /// Admits a call, or refuses it.
-    async fn decide(&self, request: &mut http::Request<Body>) -> Result<Way, ControlError> {
+    /// Admits a call, or refuses it; waits for a leader for so long.
+    async fn decide(
+        &self,
+        request: &mut http::Request<Body>,
+        patience: Duration,
+    ) -> Result<Way, ControlError> {
         let Some(origin) = request.extensions().get::<Origin>().cloned() else {
             return Err(denied("the connection has no origin"));
         };
@@ -428,7 +433,7 @@ impl GateLayer {
             return Ok(Way::Here);
         }
         let running = self.manager.running()?;
-        match running.raft.await_speaking_leader(LEADER_PATIENCE).await {
+        match running.raft.await_speaking_leader(patience).await {
             Leadership::Here { .. } => {
                 check_membership(&running, &caller, route)?;
                 request.extensions_mut().insert(caller);

@@ -201,7 +201,7 @@ impl raft_server::Raft for RaftApi {
 
 /// Gives a manager a number (`raft_id` 0), or makes it a voter under the number it has and says so in its node object. May be
 /// repeated; a member that repeats it with another address has moved.
-async fn join(
+pub(crate) async fn join(
     running: &Running,
     node: &NodeId,
     addr: SocketAddr,
@@ -255,7 +255,11 @@ async fn admit_member(
         Some(known) if known == member => return Ok(()),
         Some(known) if known.node_id == member.node_id => {
             tracing::info!(%node, from = %known.addr, to = %member.addr, "manager has moved");
-            return running.raft.set_address(raft_id, member.clone()).await;
+            if raft_id == running.raft.this().raft_id {
+                return running.raft.set_address(raft_id, member.clone()).await;
+            }
+            // openraft keeps talking to a member where it began to, so it is made a new one; its log stays.
+            running.raft.remove_voter(raft_id).await?;
         }
         Some(_) | None => {}
     }
@@ -318,6 +322,7 @@ pub(crate) async fn leave(running: &Running, node: &NodeId) -> Result<(), Contro
         .iter()
         .find(|(_, member)| member.node_id == node.as_str());
     let Some((raft_id, _)) = own else {
+        forget_newcomer(running, node).await;
         return Ok(());
     };
     if voters.len() == 1 {

@@ -25,6 +25,7 @@ pub(crate) async fn run(raft: RaftNode) {
         let done = match next {
             Some(Compaction::Snapshot) => {
                 asked = extent.applied;
+                tracing::info!(applied = asked, "making a snapshot");
                 trigger.snapshot().await
             }
             Some(Compaction::Purge(upto)) => trigger.purge_log(upto).await,

@@ -30,7 +30,7 @@ use tonic::{Request, Response, Status, transport::Channel};
 
 use super::{
     snapshot::{SnapshotData, to_chunks},
-    types::{Member, RaftId, TypeConfig, Vote, decode, encode},
+    types::{LogId, Member, RaftId, TypeConfig, Vote, decode, encode},
 };
 
 /// Chunks of a snapshot that wait for the connection.
@@ -38,6 +38,9 @@ const CHUNKS_IN_FLIGHT: usize = 4;
 /// How long entries may take to be synced by a follower and acknowledged. openraft grants them a heartbeat's interval, which a busy
 /// disk exceeds: they would be sent again and again.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of entries in one message. More travel in the next one, so that a follower that is far behind gets no message that
+/// is too large for it.
+const MAX_APPEND_BYTES: usize = 4 * 1024 * 1024;
 /// Time without a single answer after which a connection is made anew: what waits in a connection over a cut line comes through
 /// only when the kernel tries again, seconds after the line is back.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -189,6 +192,21 @@ impl Connection {
     }
 }
 
+/// Leaves entries out until the rest fits into a message; gives the last entry that is left if some were left out.
+fn shorten(rpc: &mut AppendEntriesRequest<TypeConfig>) -> io::Result<Option<LogId>> {
+    let mut bytes = 0;
+    for (position, entry) in rpc.entries.iter().enumerate() {
+        if rpc.entries.len() > 1 {
+            bytes += encode(entry)?.len();
+        }
+        if bytes > MAX_APPEND_BYTES && position > 0 {
+            rpc.entries.truncate(position);
+            return Ok(rpc.entries.last().map(|entry| entry.log_id));
+        }
+    }
+    Ok(None)
+}
+
 fn unreachable(error: &io::Error) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::new(&AnyError::error(error.to_string())))
 }
@@ -198,18 +216,26 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 
     async fn append_entries(
         &mut self,
-        rpc: AppendEntriesRequest<TypeConfig>,
+        mut rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let last = shorten(&mut rpc).map_err(|error| unreachable(&error))?;
         let (way, limit) = if rpc.entries.is_empty() {
             (&self.peer.short, option.hard_ttl())
         } else {
             (&self.peer.long, option.hard_ttl().max(APPEND_TIMEOUT))
         };
-        self.call(way, &rpc, limit, |mut client, message| async move {
-            client.append_entries(message).await
+        let answer = self
+            .call(way, &rpc, limit, |mut client, message| async move {
+                client.append_entries(message).await
+            })
+            .await?;
+        Ok(match (answer, last) {
+            (AppendEntriesResponse::Success, Some(last)) => {
+                AppendEntriesResponse::PartialSuccess(Some(last))
+            }
+            (answer, _) => answer,
         })
-        .await
     }
 
     async fn vote(

@@ -7,6 +7,7 @@
     clippy::panic,
     reason = "helpers of tests: the manager's log helps when one fails"
 )]
+#![allow(dead_code, reason = "each program of tests uses a part")]
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -74,7 +75,11 @@ fn command(dir: &Path) -> Command {
 
 /// Starts the binary and waits until it says that it is ready; the log goes on being read.
 async fn spawn(dir: &Path) -> (Child, JoinHandle<String>) {
-    let mut child = command(dir).spawn().unwrap();
+    spawn_command(command(dir)).await
+}
+
+async fn spawn_command(mut command: Command) -> (Child, JoinHandle<String>) {
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut log = String::new();
     within("a ready manager", async {
@@ -239,6 +244,35 @@ impl Host {
             }
         }
         all
+    }
+
+    /// Tries to make this host a manager of `first`'s cluster, under an address that may be wrong.
+    pub(crate) async fn try_join_managers(
+        &self,
+        control: &ControlClient,
+        first: &Self,
+        advertise: SocketAddr,
+    ) -> Result<(), ControlError> {
+        let credentials = self.certificate(control, Role::Manager, &first.addr).await;
+        credentials.save(&self.certificates()).unwrap();
+        let remotes = [first.addr.to_string()];
+        self.local().join(&remotes, self.addr, advertise).await
+    }
+
+    /// `kill -9`, then the same directories again at another address.
+    pub(crate) async fn move_to(mut self, addr: SocketAddr) -> Self {
+        self.child.kill().await.unwrap();
+        let mut command = command(self.dir.path());
+        command.arg(format!("--listen-addr={addr}"));
+        command.arg(format!("--advertise-addr={addr}"));
+        (self.child, self.log) = spawn_command(command).await;
+        self.addr = addr;
+        self
+    }
+
+    /// Whether the process runs.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Leaves the managers.
