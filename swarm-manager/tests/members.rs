@@ -355,7 +355,7 @@ async fn settings_take_effect_while_everything_runs() {
     spec.snapshot_interval = 20;
     let keep = TokenRotation::default();
     control
-        .update_cluster(cluster.meta.version, &spec, keep)
+        .update_cluster(cluster.meta.version, &spec, keep, None)
         .await
         .unwrap();
     let period = within("the new period", async {

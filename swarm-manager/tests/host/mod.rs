@@ -75,10 +75,10 @@ fn command(dir: &Path) -> Command {
 
 /// Starts the binary and waits until it says that it is ready; the log goes on being read.
 async fn spawn(dir: &Path) -> (Child, JoinHandle<String>) {
-    spawn_command(command(dir)).await
+    spawn_command(dir, command(dir)).await
 }
 
-async fn spawn_command(mut command: Command) -> (Child, JoinHandle<String>) {
+async fn spawn_command(dir: &Path, mut command: Command) -> (Child, JoinHandle<String>) {
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut log = String::new();
@@ -265,7 +265,7 @@ impl Host {
         let mut command = command(self.dir.path());
         command.arg(format!("--listen-addr={addr}"));
         command.arg(format!("--advertise-addr={addr}"));
-        (self.child, self.log) = spawn_command(command).await;
+        (self.child, self.log) = spawn_command(self.dir.path(), command).await;
         self.addr = addr;
         self
     }
