@@ -155,9 +155,10 @@ async fn advance(
     };
     match step {
         Step::Rewrap { lock, renew } => {
-            let ring = match renew {
-                true => held.ring.renewed(&mut SystemRandom),
-                false => held.ring,
+            let ring = if renew {
+                held.ring.renewed(&mut SystemRandom)
+            } else {
+                held.ring
             };
             let (locked, version) = (lock.key.is_some(), lock.version);
             replace(db, lock, ring).await?;

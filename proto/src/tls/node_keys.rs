@@ -68,9 +68,10 @@ impl NodeKeys {
     /// The private key of a text on disk, which may be in plain.
     pub fn open(&self, text: &str) -> Result<String, SealedKeyError> {
         let Some(id) = Self::sealed_with(text) else {
-            return match text.starts_with(BEGIN) {
-                true => Err(SealedKeyError::Damaged),
-                false => Ok(text.to_owned()),
+            return if text.starts_with(BEGIN) {
+                Err(SealedKeyError::Damaged)
+            } else {
+                Ok(text.to_owned())
             };
         };
         let cipher = self.cipher(id)?;
@@ -78,12 +79,12 @@ impl NodeKeys {
     }
 
     fn cipher(&self, id: KeyId) -> Result<XChaCha20Poly1305, SealedKeyError> {
-        let key = self.keys.iter().find(|key| key.id == id).ok_or_else(|| {
-            match self.keys.is_empty() {
-                true => SealedKeyError::Locked,
-                false => SealedKeyError::UnknownKey,
-            }
-        })?;
+        let unknown = if self.keys.is_empty() {
+            SealedKeyError::Locked
+        } else {
+            SealedKeyError::UnknownKey
+        };
+        let key = self.keys.iter().find(|key| key.id == id).ok_or(unknown)?;
         XChaCha20Poly1305::new_from_slice(key.key.bytes()).map_err(|_| SealedKeyError::UnknownKey)
     }
 }

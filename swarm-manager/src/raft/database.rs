@@ -62,7 +62,7 @@ pub(crate) enum StateError {
 pub(crate) struct StateDb {
     pub(super) database: Arc<Database>,
     pub(super) sealer: Sealer,
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl StateDb {

@@ -94,9 +94,12 @@ fn a_replacement_that_stops_anywhere_leaves_a_file_that_opens() {
         let path = dir.path().join(KEY_FILE);
         let content = fs::read(&path).unwrap();
         sealer.replace(old.clone(), ring).unwrap();
-        let mut halt = |done| match done == stop {
-            true => Err(io::Error::other("power is lost")),
-            false => Ok(()),
+        let mut halt = |done| {
+            if done == stop {
+                Err(io::Error::other("power is lost"))
+            } else {
+                Ok(())
+            }
         };
         replace(&path, &content, &mut halt).unwrap_err();
         let expected = if stop == Done::Renamed { &new } else { &old };
