@@ -69,6 +69,7 @@ impl Member {
         if !matches!(*phase, Phase::Inactive) {
             return Err(HostError::AlreadyMember);
         }
+        self.forget().await; // what an agent that died while it made or joined a swarm left
         let trouble = Arc::new(Mutex::new(String::new()));
         let (member, said) = (Arc::clone(self), Arc::clone(&trouble));
         let (sender, gone) = oneshot::channel();

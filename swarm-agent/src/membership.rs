@@ -160,6 +160,9 @@ impl Member {
     /// Makes a swarm of one.
     pub(crate) async fn init(&self, request: HostInit) -> Result<NodeId, HostError> {
         let mut phase = self.phase.lock().await;
+        if request.force_new_cluster && !matches!(*phase, Phase::Inactive) {
+            return self.force_new_cluster(&mut phase, &request).await;
+        }
         if !matches!(*phase, Phase::Inactive) {
             return Err(HostError::AlreadyMember);
         }
@@ -176,7 +179,68 @@ impl Member {
         }
     }
 
+    /// Has this host's manager make a cluster of one from its state. Tasks and packets go on meanwhile; the node keeps its identity.
+    async fn force_new_cluster(
+        &self,
+        phase: &mut Phase,
+        request: &HostInit,
+    ) -> Result<NodeId, HostError> {
+        match phase {
+            Phase::Active(node) if node.state.role == Role::Manager => {
+                node.state = self.rebuild(node.state.clone(), request).await?;
+                Ok(node.state.node_id.clone())
+            }
+            Phase::Error(_) => {
+                let state = self.parts.state.node();
+                let state = state.map_err(|error| failed("reading the node's state", &error))?;
+                let state = state.ok_or(HostError::NotMember)?;
+                let supervisor = self.start_manager()?;
+                let state = self.rebuild(state, request).await?;
+                let node = self.activate(state, Some(supervisor)).await?;
+                let id = node.state.node_id.clone();
+                *phase = Phase::Active(Box::new(node));
+                Ok(id)
+            }
+            Phase::Inactive | Phase::Pending(_) | Phase::Active(_) => Err(HostError::AlreadyMember),
+        }
+    }
+
+    async fn rebuild(
+        &self,
+        mut state: NodeState,
+        request: &HostInit,
+    ) -> Result<NodeState, HostError> {
+        self.await_manager().await?;
+        let data_path = state.data_path_addr;
+        let init = init_request(
+            request,
+            String::new(),
+            data_path,
+            &self.parts.facts.hostname,
+        );
+        let made = self.local().init(&init).await?;
+        state.listen_addr = request.listen;
+        state.advertise_addr = request.advertise;
+        state.managers = vec![KnownManager {
+            node_id: made.node_id,
+            addr: request.advertise,
+        }];
+        let saved = self.parts.state.save_node(&state);
+        saved.map_err(|error| failed("remembering the node", &error))?;
+        Ok(state)
+    }
+
     async fn initialize(&self, request: &HostInit) -> Result<Node, HostError> {
+        // An agent that died while it made or joined a swarm left a manager whose cluster nobody was told of.
+        let leftover = self.parts.options.manager_state_dir().join("raft.redb");
+        if request.force_new_cluster && leftover.exists() {
+            let reason = format!(
+                "{} is there, but not which node this is; see swarm-manager recover",
+                leftover.display()
+            );
+            return Err(failed_text("rebuilding the cluster", &reason));
+        }
+        self.forget().await;
         let csr = self.write_key()?;
         let supervisor = self.start_manager()?;
         match self.bootstrap(request, csr).await {
@@ -194,19 +258,12 @@ impl Member {
         let data_path = request.data_path.unwrap_or_else(|| request.advertise.ip());
         let made = self
             .local()
-            .init(&InitRequest {
-                csr_pem: csr.csr_pem,
-                listen_addr: request.listen,
-                advertise_addr: request.advertise,
-                data_path_addr: Some(data_path),
-                hostname: self.parts.facts.hostname.clone(),
-                spec: request.spec.clone(),
-                force_new_cluster: false,
-                default_address_pools: request.address_pools.clone(),
-                subnet_size: request.subnet_size,
-                data_path_port: request.data_path_port,
-                availability: request.availability,
-            })
+            .init(&init_request(
+                request,
+                csr.csr_pem,
+                data_path,
+                &self.parts.facts.hostname,
+            ))
             .await?;
         let credentials = Credentials {
             key_pem: csr.key_pem,
@@ -518,6 +575,27 @@ impl Member {
         if let Err(error) = self.parts.state.forget() {
             error!(%error, "the swarm's files stay");
         }
+    }
+}
+
+fn init_request(
+    request: &HostInit,
+    csr_pem: String,
+    data_path: IpAddr,
+    hostname: &str,
+) -> InitRequest {
+    InitRequest {
+        csr_pem,
+        listen_addr: request.listen,
+        advertise_addr: request.advertise,
+        data_path_addr: Some(data_path),
+        hostname: hostname.to_owned(),
+        spec: request.spec.clone(),
+        force_new_cluster: request.force_new_cluster,
+        default_address_pools: request.address_pools.clone(),
+        subnet_size: request.subnet_size,
+        data_path_port: request.data_path_port,
+        availability: request.availability,
     }
 }
 

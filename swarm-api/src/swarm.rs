@@ -372,9 +372,6 @@ impl InitRequest {
                 "CAConfig.SigningCACert at \"swarm init\" (rotate to it with \"swarm ca --rotate\")",
             ));
         }
-        if request.force_new_cluster {
-            return Err(Refusal::unsupported("ForceNewCluster"));
-        }
         Ok(request)
     }
 

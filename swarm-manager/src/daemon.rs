@@ -112,6 +112,9 @@ pub(crate) enum DaemonError {
     /// The TCP port is taken or not ours.
     #[error("listen tcp {addr}: {source}")]
     Listen { addr: SocketAddr, source: io::Error },
+    /// Raft ended by itself: the disk is full, cannot be written, or holds what it must not.
+    #[error("state directory {}: {reason}. What was confirmed is on disk; once the cause is mended, the manager goes on from there", dir.display())]
+    Consensus { dir: PathBuf, reason: String },
     /// A server ended by itself.
     #[error("serving: {0}")]
     Serve(#[from] tonic::transport::Error),
@@ -186,6 +189,8 @@ pub(crate) struct Manager {
     /// Between the keys of the state on disk and the agent, which seals the node's private key.
     pub(crate) desk: KeyDesk,
     error: Mutex<Option<String>>,
+    /// Why the process cannot go on, once it cannot.
+    failure: tokio::sync::watch::Sender<Option<String>>,
     stop: CancellationToken,
 }
 
@@ -198,6 +203,7 @@ impl Manager {
             locked: AtomicBool::new(false),
             desk: KeyDesk::default(),
             error: Mutex::new(None),
+            failure: tokio::sync::watch::Sender::new(None),
             stop,
         })
     }
@@ -305,8 +311,38 @@ impl Manager {
         }
     }
 
+    /// Whether there is a state that counts: a member of Raft, running or not.
+    pub(crate) fn has_state(&self) -> Result<bool, DaemonError> {
+        if self.running().is_ok() || self.is_locked() {
+            return Ok(true);
+        }
+        let dir = &self.settings.state_dir;
+        if !StateDb::exists(dir)? {
+            return Ok(false);
+        }
+        let db = StateDb::open(dir)?;
+        let member: Option<ThisMember> = db.meta(key::MEMBER).map_err(|error| db.damaged(error))?;
+        Ok(member.is_some())
+    }
+
+    /// Resolves when Raft ended by itself.
+    async fn failed(&self) -> DaemonError {
+        let mut failure = self.failure.subscribe();
+        let reason = match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_closed) => std::future::pending().await,
+        };
+        DaemonError::Consensus {
+            dir: self.settings.state_dir.clone(),
+            reason,
+        }
+    }
+
     /// Continues with the state on disk, if there is one.
-    async fn resume(self: &Arc<Self>, key: Option<&SecretKey>) -> Result<(), DaemonError> {
+    pub(crate) async fn resume(
+        self: &Arc<Self>,
+        key: Option<&SecretKey>,
+    ) -> Result<(), DaemonError> {
         if !StateDb::exists(&self.settings.state_dir)? {
             return Ok(());
         }
@@ -386,6 +422,13 @@ impl Manager {
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(compaction));
         let keep = lock::keep(Arc::clone(self), Arc::clone(&running));
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(keep));
+        let (manager, raft) = (Arc::clone(self), running.raft.clone());
+        let watch = async move {
+            let reason = raft.failure().await;
+            manager.note(Some(reason.clone()));
+            manager.failure.send_replace(Some(reason));
+        };
+        tokio::spawn(running.stop.clone().run_until_cancelled_owned(watch));
         let watch = Arc::clone(self).follow_certificates(Arc::clone(&running), credentials);
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(watch));
         Ok(running)
@@ -515,8 +558,10 @@ pub(crate) async fn run(
     let serving = serve(Arc::clone(&manager), incoming, closing.clone());
     tracing::info!(socket = %socket.display(), "manager is ready");
     tokio::pin!(serving);
+    let mut failure = None;
     tokio::select! {
         ended = &mut serving => ended?,
+        reason = manager.failed() => failure = Some(reason),
         () = stop.cancelled() => {
             hand_over(&manager).await;
             closing.cancel();
@@ -529,7 +574,7 @@ pub(crate) async fn run(
     if let Err(error) = fs::remove_file(socket) {
         tracing::debug!(%error, "the unix socket stays");
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// A leader that stops gives the leadership away first, so that nobody waits for an election.

@@ -1,4 +1,4 @@
-//! `swarm-manager daemon` runs a manager; everything else is the command line. Wiring only.
+//! `swarm-manager daemon` runs a manager; `swarm-manager recover` looks at its state; everything else is the command line. Wiring only.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -8,7 +8,9 @@ mod daemon;
 mod drive;
 mod lock;
 mod membership;
+mod new_cluster;
 mod raft;
+mod recover;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -49,6 +51,9 @@ fn main() -> ExitCode {
         .skip(1)
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
+    if rest.first().is_some_and(|first| first == "recover") {
+        return recover::main(rest);
+    }
     if rest.first().is_none_or(|first| first != "daemon") {
         return swarm_manager_cli::run(rest);
     }

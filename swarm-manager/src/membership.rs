@@ -47,13 +47,10 @@ impl Manager {
         request: InitRequest,
     ) -> Result<Initialized, ControlError> {
         let _alone = self.changing.lock().await;
-        self.check_idle()?;
-        if request.force_new_cluster {
-            return Err(ControlError::new(
-                Code::Unimplemented,
-                "--force-new-cluster is not supported yet",
-            ));
+        if request.force_new_cluster && self.has_state().map_err(refused)? {
+            return self.force_new_cluster(&request).await;
         }
+        self.check_idle()?;
         let made = self.make_cluster(request).await;
         if made.is_err() {
             self.halt(true).await;

@@ -8,6 +8,7 @@
 )]
 #![allow(dead_code, reason = "the helpers are other tests' too")]
 
+mod durability;
 mod host;
 
 use std::time::Duration;

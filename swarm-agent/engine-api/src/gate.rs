@@ -4,7 +4,7 @@
 use swarm_api::info::{Membership, MembershipState};
 use swarm_core::model::{Node, Reachability};
 
-use crate::HostError;
+use crate::{HostError, error::ApiError};
 
 /// Why this node cannot answer for the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +61,23 @@ pub fn check_outside(membership: &Membership) -> Result<(), HostError> {
         | MembershipState::Active
         | MembershipState::Locked
         | MembershipState::Error => Err(HostError::AlreadyMember),
+    }
+}
+
+/// Whether this node may make a cluster. With `--force-new-cluster` a manager makes one from the state it has, whether or not the
+/// other managers answer; so does a node that could not be started again.
+pub(crate) fn check_init(membership: &Membership, force_new_cluster: bool) -> Result<(), ApiError> {
+    match membership.state {
+        MembershipState::Active if force_new_cluster && !membership.manager => {
+            Err(NotManager::Worker.into())
+        }
+        MembershipState::Locked if force_new_cluster => Err(NotManager::Locked.into()),
+        MembershipState::Active | MembershipState::Error if force_new_cluster => Ok(()),
+        MembershipState::Inactive
+        | MembershipState::Pending
+        | MembershipState::Active
+        | MembershipState::Locked
+        | MembershipState::Error => Ok(check_outside(membership)?),
     }
 }
 

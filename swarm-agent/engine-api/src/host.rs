@@ -40,6 +40,8 @@ pub struct HostInit {
     pub address_pools: Vec<Subnet>,
     /// Prefix length of overlay subnets.
     pub subnet_size: u8,
+    /// Rebuild a cluster of one from the state of this node's manager.
+    pub force_new_cluster: bool,
 }
 
 /// A cluster to be joined by this node.

@@ -38,8 +38,8 @@ fn availability(text: &str) -> Result<Availability, ApiError> {
 
 pub(crate) async fn init(State(api): State<Api>, request: Request) -> Answer {
     let (_, body) = json_request(request).await?;
-    gate::check_outside(&api.host.membership().await)?;
     let request = InitRequest::from_json(&body)?;
+    gate::check_init(&api.host.membership().await, request.force_new_cluster)?;
     let addresses = api.host.addresses().await?;
     let listen = address::listen_address(&request.listen_addr, &addresses)?;
     let subnet_size = match request.subnet_size {
@@ -55,6 +55,7 @@ pub(crate) async fn init(State(api): State<Api>, request: Request) -> Answer {
         address_pools: request.pools()?,
         subnet_size,
         spec: request.spec.into_core(&model::ClusterSpec::default())?,
+        force_new_cluster: request.force_new_cluster,
     };
     ok(&api.host.init(init).await?)
 }

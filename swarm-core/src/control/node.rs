@@ -1,6 +1,6 @@
 //! Nodes: joining, the operator's wishes, removal.
 
-use alloc::{collections::BTreeSet, format};
+use alloc::{collections::BTreeSet, format, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 
 use super::{Code, ControlError, check_version, validate};
@@ -78,6 +78,59 @@ pub fn set_manager(
     node.manager = manager;
     let version = node.meta.version;
     Ok(Transaction::new(now).put(Object::Node(node), version))
+}
+
+/// `swarm init --force-new-cluster`: this node is the only manager from now on. Services, networks, tasks, tokens and the
+/// cluster's identifier stay; the other managers become workers, as Raft will never hear of them again.
+pub fn force_new_cluster(
+    store: &Store,
+    id: &NodeId,
+    manager: ManagerStatus,
+    now: Timestamp,
+) -> Result<Transaction, ControlError> {
+    if store.cluster().is_none() {
+        return Err(ControlError::new(
+            Code::FailedPrecondition,
+            "the state on disk holds no cluster: this manager had not caught up when the others were lost",
+        ));
+    }
+    let mut transaction = Transaction::new(now);
+    let own = match store.node(id) {
+        Some(node) => node.clone(),
+        None => new_node(NewNode {
+            id: id.clone(),
+            role: Role::Manager,
+            availability: Availability::Active,
+            addr: Some(manager.addr.ip()),
+            manager: None,
+        }),
+    };
+    let others = store
+        .nodes()
+        .filter(|node| node.id != *id)
+        .filter_map(|node| {
+            let was_manager = node.spec.role == Role::Manager || node.manager.is_some();
+            was_manager.then(|| {
+                let mut worker = node.clone();
+                worker.spec.role = Role::Worker;
+                worker.manager = None;
+                worker
+            })
+        });
+    let mut changed: Vec<Node> = others.collect();
+    changed.push(Node {
+        spec: NodeSpec {
+            role: Role::Manager,
+            ..own.spec
+        },
+        manager: Some(manager),
+        ..own
+    });
+    for node in changed {
+        let version = node.meta.version;
+        transaction = transaction.put(Object::Node(node), version);
+    }
+    Ok(transaction)
 }
 
 /// `node update|promote|demote`: labels, availability and role. `unreachable` are the members of Raft that do not answer

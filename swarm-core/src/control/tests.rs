@@ -10,15 +10,15 @@ use core::time::Duration;
 
 use super::{
     ClusterUpdate, Code, NodeFilter, RootChange, Rotate, ServiceFilter, TaskFilter, create_network,
-    create_service, find_node, find_service, find_task, list_nodes, list_services, list_tasks,
-    parse_desired_state, remove_network, remove_node, remove_service, rotate_token, update_cluster,
+    create_service, find_node, find_service, find_task, force_new_cluster, list_nodes, list_services, list_tasks,
+    parse_desired_state, remove_network, remove_node, remove_service, rotate_token, set_manager, update_cluster,
     update_node, update_service,
 };
 use crate::{
     id::{NetworkId, NodeId, ServiceId},
     model::{
-        EndpointMode, Mount, MountKind, NodeState, PublishMode, Role, ServiceMode, ServiceSpec,
-        TaskState, Version,
+        EndpointMode, ManagerStatus, Mount, MountKind, NodeState, PublishMode, Reachability, Role,
+        ServiceMode, ServiceSpec, TaskState, Version,
     },
     store::{Object, Transaction},
     testing::{Cluster, attach, id, network_spec, port, publish, service_spec},
@@ -500,4 +500,36 @@ fn cluster_settings_and_tokens() {
         .nodes()
         .filter(|node| node.status.state == NodeState::Down);
     assert_eq!(down.count(), 0);
+}
+
+/// As Docker does it: everything stays but the other managers' part.
+#[test]
+fn a_cluster_of_one_keeps_all_but_the_other_managers() {
+    let mut cluster = Cluster::new(&["n1", "n2", "n3"]);
+    let status = |number: u64| ManagerStatus {
+        raft_id: number,
+        addr: "10.0.0.1:2377".parse().unwrap(),
+        leader: false,
+        reachability: Reachability::Reachable,
+    };
+    let joined = set_manager(&cluster.store, &id("n2"), Some(status(2)), cluster.now).unwrap();
+    cluster.commit(joined);
+    let service = cluster.create(service_spec("web", 2)).unwrap();
+    cluster.run();
+    let before = cluster.store.cluster().cloned();
+    let tasks = cluster.table(&service);
+    let forced = force_new_cluster(&cluster.store, &id("n3"), status(9), cluster.now).unwrap();
+    cluster.commit(forced);
+    let role_of = |name: &str| {
+        let node = cluster.store.node(&id(name)).unwrap();
+        (node.spec.role, node.manager.as_ref().map(|m| m.raft_id))
+    };
+    assert_eq!(role_of("n1"), (Role::Worker, None));
+    assert_eq!(role_of("n2"), (Role::Worker, None));
+    assert_eq!(role_of("n3"), (Role::Manager, Some(9)));
+    assert_eq!(cluster.store.cluster().cloned(), before, "tokens included");
+    assert_eq!(cluster.table(&service), tasks);
+    let empty = crate::store::Store::new();
+    let refused = force_new_cluster(&empty, &id("n3"), status(9), cluster.now).unwrap_err();
+    assert!(refused.message.contains("holds no cluster"), "{refused}");
 }

@@ -8,7 +8,7 @@ use alloc::{
 };
 use core::{net::Ipv4Addr, ops::Bound};
 
-use super::{Object, ObjectId};
+use super::{Object, ObjectId, table::Table};
 use crate::{
     id::{NetworkId, NodeId, ServiceId, TaskId},
     model::{Cluster, Network, Node, Protocol, PublishMode, Service, Task},
@@ -18,10 +18,10 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
     pub(crate) cluster: Option<Cluster>,
-    pub(crate) nodes: BTreeMap<NodeId, Node>,
-    pub(crate) services: BTreeMap<ServiceId, Service>,
-    pub(crate) tasks: BTreeMap<TaskId, Task>,
-    pub(crate) networks: BTreeMap<NetworkId, Network>,
+    pub(crate) nodes: Table<NodeId, Node>,
+    pub(crate) services: Table<ServiceId, Service>,
+    pub(crate) tasks: Table<TaskId, Task>,
+    pub(crate) networks: Table<NetworkId, Network>,
     indexes: Indexes,
 }
 
@@ -44,10 +44,10 @@ impl Tables {
         self.indexes.add(&object);
         match object {
             Object::Cluster(object) => self.cluster = Some(object),
-            Object::Node(object) => drop(self.nodes.insert(object.id.clone(), object)),
-            Object::Service(object) => drop(self.services.insert(object.id.clone(), object)),
-            Object::Task(object) => drop(self.tasks.insert(object.id.clone(), object)),
-            Object::Network(object) => drop(self.networks.insert(object.id.clone(), object)),
+            Object::Node(object) => self.nodes.insert(object.id.clone(), object),
+            Object::Service(object) => self.services.insert(object.id.clone(), object),
+            Object::Task(object) => self.tasks.insert(object.id.clone(), object),
+            Object::Network(object) => self.networks.insert(object.id.clone(), object),
         }
         old
     }

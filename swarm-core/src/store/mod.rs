@@ -6,6 +6,7 @@ mod change;
 mod draft;
 mod index;
 mod references;
+mod table;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -39,7 +40,7 @@ pub struct Touched {
     pub node: Option<NodeId>,
 }
 
-/// The replicated state.
+/// The replicated state. Cloning shares the objects: a snapshot is built from a clone while changes go on.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Snapshot")]
 pub struct Store {
@@ -122,6 +123,36 @@ impl Store {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A store that reflects the entry `index` and is filled with [`Store::restore`]: one object of a snapshot at a time,
+    /// so that the snapshot's whole form is never in memory beside the store.
+    pub fn at_index(index: u64) -> Self {
+        Self {
+            index,
+            forgotten: index,
+            ..Self::default()
+        }
+    }
+
+    /// Puts an object of a snapshot in, with the version it has.
+    pub fn restore(&mut self, object: Object) {
+        self.tables.insert(object);
+    }
+
+    /// Copies of all objects, one at a time: what a snapshot consists of.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        let cluster = self.cluster().cloned().map(Object::Cluster);
+        let nodes = self.nodes().cloned().map(Object::Node);
+        let services = self.services().cloned().map(Object::Service);
+        let tasks = self.tasks().cloned().map(Object::Task);
+        let networks = self.networks().cloned().map(Object::Network);
+        cluster
+            .into_iter()
+            .chain(nodes)
+            .chain(services)
+            .chain(tasks)
+            .chain(networks)
     }
 
     /// Applies the transaction of the Raft entry `index`, all or nothing.

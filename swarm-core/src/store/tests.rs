@@ -155,7 +155,25 @@ fn a_snapshot_holds_everything() {
     let text = serde_json::to_string(&cluster.store).unwrap();
     let loaded: Store = serde_json::from_str(&text).unwrap();
     assert_eq!(loaded, cluster.store, "indexes included");
+    let mut restored = Store::at_index(cluster.store.index());
+    for object in cluster.store.objects() {
+        restored.restore(object);
+    }
+    assert_eq!(restored, cluster.store, "one object at a time");
     assert_eq!(loaded.tasks_of_service(&service).count(), 3);
     let holder = loaded.port_holder(crate::model::Protocol::Tcp, 8080);
     assert_eq!(holder.map(|found| &found.id), Some(&service));
+}
+
+/// A clone is a picture of its moment, although it shares the objects.
+#[test]
+fn a_clone_does_not_follow_the_store() {
+    let mut store = Store::new();
+    let create = Transaction::new(at(1)).create(Object::Network(network("a")));
+    store.apply(1, create).unwrap();
+    let picture = store.clone();
+    let remove = Transaction::new(at(2)).remove(ObjectId::Network(id("a")), Version(1));
+    store.apply(2, remove).unwrap();
+    assert_eq!(version_of(&picture, "a"), Some(1));
+    assert_eq!(version_of(&store, "a"), None);
 }

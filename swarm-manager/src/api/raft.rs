@@ -1,7 +1,7 @@
 //! Raft between managers: its messages, and joining and leaving. The sender must be a member (or we are new and know none),
 //! and the message must be meant for us.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use openraft::{
     async_runtime::watch::WatchReceiver as _,
@@ -28,7 +28,7 @@ use crate::{
     daemon::{Manager, Running},
     drive::remove_member,
     raft::{
-        snapshot::Incoming,
+        snapshot::{Incoming, IncomingError},
         types::{Member, RaftId, TypeConfig, decode, encode},
     },
 };
@@ -40,11 +40,16 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(crate) struct RaftApi {
     manager: Arc<Manager>,
+    /// One snapshot arrives at a time.
+    installing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RaftApi {
     pub(crate) fn new(manager: Arc<Manager>) -> Self {
-        Self { manager }
+        Self {
+            manager,
+            installing: Arc::default(),
+        }
     }
 
     /// The consensus, if the caller may speak to it about `target`.
@@ -183,20 +188,46 @@ impl raft_server::Raft for RaftApi {
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<RaftMessage>, Status> {
         let running = self.admit(&request)?;
+        let Ok(_only) = self.installing.try_lock() else {
+            return Err(Status::resource_exhausted(
+                "another snapshot is just arriving here",
+            ));
+        };
         let mut chunks = request.into_inner();
-        let mut incoming = Incoming::default();
+        let mut incoming = Incoming::new(running.raft.snapshot_dir().clone());
         while let Some(chunk) = chunks.message().await? {
-            incoming
-                .accept(chunk)
-                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            incoming = on_disk(move || {
+                incoming.accept(chunk)?;
+                Ok(incoming)
+            })
+            .await?;
+            if let Some(target) = incoming.target() {
+                meant_for_us(&running, target)?;
+            }
         }
-        let damaged = |error: io::Error| Status::invalid_argument(error.to_string());
-        let (target, vote, meta, snapshot) = incoming.finish().map_err(damaged)?;
-        meant_for_us(&running, target)?;
+        let (vote, meta, snapshot) = on_disk(move || incoming.finish()).await?;
         let raft = running.raft.raft();
         let installed = raft.install_full_snapshot(vote, Snapshot { meta, snapshot });
         reply(&installed.await.map_err(failed)?)
     }
+}
+
+/// Works on an arriving snapshot away from the runtime's threads.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, IncomingError> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Status::internal(error.to_string()))?
+        .map_err(|error| match &error {
+            IncomingError::Disk(source) => {
+                tracing::error!(%source, "an arriving snapshot cannot be kept");
+                Status::resource_exhausted(error.to_string())
+            }
+            IncomingError::Order
+            | IncomingError::Size { .. }
+            | IncomingError::TooLarge { .. }
+            | IncomingError::Checksum => Status::invalid_argument(error.to_string()),
+        })
 }
 
 /// Gives a manager a number (`raft_id` 0), or makes it a voter under the number it has and says so in its node object. May be

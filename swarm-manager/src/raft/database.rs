@@ -2,7 +2,7 @@
 //! counts.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,19 +13,24 @@ use swarm_core::lock::SecretKey;
 
 use super::{
     seal::{KeyError, Sealer},
-    types::{Entry, Member, RaftId, decode, encode},
+    snapshot::{SnapshotDir, Stored},
+    survey::{Problem, survey},
+    types::{Entry, Member, RaftId, Vote, decode, encode},
 };
 
-pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const FILE: &str = "raft.redb";
+pub(crate) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Name of the database's file in the state directory.
+pub(super) const FILE: &str = "raft.redb";
+/// The same while it is made: a crash then leaves no half-made database.
+const NEW_FILE: &str = "raft.redb.new";
 
 /// Keys of the table `meta`.
 pub(crate) mod key {
     pub(crate) const MEMBER: &str = "member";
     pub(crate) const VOTE: &str = "vote";
     pub(crate) const PURGED: &str = "purged";
-    pub(crate) const SNAPSHOT: &str = "snapshot";
+    pub(crate) const SNAPSHOTS: &str = "snapshots";
 }
 
 /// Which member of Raft this manager is. Written once, by init or join, before Raft starts.
@@ -43,6 +48,9 @@ pub(crate) enum StateError {
     /// The folder cannot be made or written.
     #[error("state directory {}: {source}", path.display())]
     Directory { path: PathBuf, source: io::Error },
+    /// A manager runs, or `recover` does.
+    #[error("state directory {}: another process uses it, a running manager or swarm-manager recover", path.display())]
+    InUse { path: PathBuf },
     /// Another process has it open, or it is damaged.
     #[error("{}: {source}", path.display())]
     Database {
@@ -52,9 +60,17 @@ pub(crate) enum StateError {
     /// The key is lost or damaged.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A value is damaged.
+    /// A value cannot be read or written.
     #[error("{}: {source}", path.display())]
     Value { path: PathBuf, source: io::Error },
+    /// Something on disk is not what was written. Nothing was changed.
+    #[error("{problem}. Nothing was changed. `swarm-manager recover --state-dir {}` shows everything that is there and what can be done", dir.display())]
+    Damaged { dir: PathBuf, problem: Problem },
+}
+
+/// The database's file in a state directory.
+pub(crate) fn database_file(dir: &Path) -> PathBuf {
+    dir.join(FILE)
 }
 
 /// The open database. Cheap to clone.
@@ -62,7 +78,32 @@ pub(crate) enum StateError {
 pub(crate) struct StateDb {
     pub(super) database: Arc<Database>,
     pub(super) sealer: Sealer,
-    pub(super) path: PathBuf,
+    path: PathBuf,
+    snapshots: SnapshotDir,
+    /// Held as long as the database is open.
+    _lock: Option<Arc<DirLock>>,
+}
+
+/// The only process that may touch a state directory: an advisory lock (flock) on the directory itself, so it needs no file
+/// and ends with the process.
+#[derive(Debug)]
+pub(crate) struct DirLock(#[expect(dead_code, reason = "the open file is the lock")] fs::File);
+
+impl DirLock {
+    pub(crate) fn take(dir: &Path) -> Result<Self, StateError> {
+        let failed = |source| StateError::Directory {
+            path: dir.to_owned(),
+            source,
+        };
+        let file = fs::File::open(dir).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(StateError::InUse {
+                path: dir.to_owned(),
+            }),
+            Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
 }
 
 impl StateDb {
@@ -78,9 +119,10 @@ impl StateDb {
 
     /// Removes the state of `dir`, its key included.
     pub(crate) fn remove(dir: &Path) -> Result<(), StateError> {
-        for name in [FILE, super::seal::KEY_FILE] {
+        // The database first: without it the rest is rubbish that the next init removes.
+        for name in [FILE, NEW_FILE, super::seal::KEY_FILE] {
             let path = dir.join(name);
-            match std::fs::remove_file(&path) {
+            match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StateError::Value {
                         path,
@@ -90,7 +132,10 @@ impl StateDb {
                 Ok(()) | Err(_) => {}
             }
         }
-        Ok(())
+        SnapshotDir::remove_all(dir).map_err(|source| StateError::Directory {
+            path: dir.to_owned(),
+            source,
+        })
     }
 
     /// Opens or makes the state in `dir`, which is not locked.
@@ -98,27 +143,83 @@ impl StateDb {
         Self::unlock(dir, None)
     }
 
-    /// Opens or makes the state in `dir`, with the unlock key if it is locked.
+    /// Opens or makes the state in `dir`, with the unlock key if it is locked. A state that is there is looked at as a whole
+    /// before anything is written to it.
     pub(crate) fn unlock(dir: &Path, key: Option<&SecretKey>) -> Result<Self, StateError> {
-        let path = dir.join(FILE);
-        let directory = |source| StateError::Directory {
+        fs::create_dir_all(dir).map_err(|source| StateError::Directory {
             path: dir.to_owned(),
             source,
-        };
-        std::fs::create_dir_all(dir).map_err(directory)?;
+        })?;
+        let lock = DirLock::take(dir)?;
         let fresh = !Self::exists(dir)?;
         let sealer = Sealer::open(dir, fresh, key)?;
-        let database = Database::create(&path).map_err(|source| StateError::Database {
-            path: path.clone(),
-            source,
-        })?;
+        Self::open_with(dir, fresh, sealer, lock)
+    }
+
+    fn open_with(
+        dir: &Path,
+        fresh: bool,
+        sealer: Sealer,
+        lock: DirLock,
+    ) -> Result<Self, StateError> {
+        let path = dir.join(FILE);
+        if !fresh && let Some(problem) = survey(dir, &sealer).problems.into_iter().next() {
+            return Err(StateError::Damaged {
+                dir: dir.to_owned(),
+                problem,
+            });
+        }
+        let database = if fresh {
+            make(dir)?
+        } else {
+            Database::create(&path).map_err(|source| StateError::Database {
+                path: path.clone(),
+                source,
+            })?
+        };
         let db = Self {
             database: Arc::new(database),
+            snapshots: SnapshotDir::new(dir),
             sealer,
             path,
+            _lock: Some(Arc::new(lock)),
         };
-        db.make_tables().map_err(|error| db.damaged(error))?;
+        db.forget_unused_snapshots()
+            .map_err(|error| db.damaged(error))?;
         Ok(db)
+    }
+
+    /// A database that the caller opened and, if need be, locked.
+    pub(crate) fn of(database: Database, dir: &Path, sealer: Sealer) -> Self {
+        Self {
+            database: Arc::new(database),
+            snapshots: SnapshotDir::new(dir),
+            sealer,
+            path: dir.join(FILE),
+            _lock: None,
+        }
+    }
+
+    fn forget_unused_snapshots(&self) -> io::Result<()> {
+        let all = self.snapshots()?;
+        let files: Vec<_> = all.iter().map(|stored| &stored.file).collect();
+        self.snapshots.remove_others(&files);
+        Ok(())
+    }
+
+    /// Where snapshots are.
+    pub(crate) fn snapshot_dir(&self) -> &SnapshotDir {
+        &self.snapshots
+    }
+
+    /// The snapshots that count, the newest first.
+    pub(crate) fn snapshots(&self) -> io::Result<Vec<Stored>> {
+        Ok(self.meta(key::SNAPSHOTS)?.unwrap_or_default())
+    }
+
+    /// Remembers which snapshots count, synced.
+    pub(crate) fn put_snapshots(&self, all: &[Stored]) -> io::Result<()> {
+        self.put_meta(key::SNAPSHOTS, &all)
     }
 
     /// What seals the values.
@@ -134,47 +235,58 @@ impl StateDb {
         }
     }
 
-    fn make_tables(&self) -> io::Result<()> {
-        let txn = self.database.begin_write().map_err(io::Error::other)?;
-        txn.open_table(LOG).map_err(io::Error::other)?;
-        txn.open_table(META).map_err(io::Error::other)?;
-        txn.commit().map_err(io::Error::other)
-    }
-
     /// Reads a value of the table `meta`.
     pub(crate) fn meta<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
-        self.meta_bytes(name)?
-            .map(|plain| decode(&plain))
-            .transpose()
-    }
-
-    /// Reads a value of the table `meta` that has its own encoding.
-    pub(crate) fn meta_bytes(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let txn = self.database.begin_read().map_err(io::Error::other)?;
         let table = txn.open_table(META).map_err(io::Error::other)?;
         let Some(sealed) = table.get(name).map_err(io::Error::other)? else {
             return Ok(None);
         };
-        self.sealer
-            .unseal(&meta_place(name), sealed.value())
+        let place = meta_place(name);
+        let plain = self.sealer.unseal(&place, sealed.value())?;
+        decode(&plain)
             .map(Some)
+            .map_err(|error| of_place(&place, &error))
     }
 
     /// Writes a value of the table `meta`, synced.
     pub(crate) fn put_meta<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        self.put_meta_bytes(name, &encode(value)?)
-    }
-
-    /// Writes a value of the table `meta` that has its own encoding, synced.
-    pub(crate) fn put_meta_bytes(&self, name: &str, plain: &[u8]) -> io::Result<()> {
         let keys = self.sealer.keys(); // held until the value is on disk
-        let sealed = keys.seal(&meta_place(name), plain)?;
+        let sealed = keys.seal(&meta_place(name), &encode(value)?)?;
         let txn = self.database.begin_write().map_err(io::Error::other)?;
         {
             let mut table = txn.open_table(META).map_err(io::Error::other)?;
             table
                 .insert(name, sealed.as_slice())
                 .map_err(io::Error::other)?;
+        }
+        txn.commit().map_err(io::Error::other)
+    }
+
+    /// Replaces everything with a snapshot and what belongs to it, in one write: the log is empty behind it.
+    pub(crate) fn replace(
+        &self,
+        member: &ThisMember,
+        vote: &Vote,
+        snapshot: &Stored,
+    ) -> io::Result<()> {
+        let keys = self.sealer.keys(); // held until the values are on disk
+        let values = [
+            (key::MEMBER, encode(member)?),
+            (key::VOTE, encode(vote)?),
+            (key::PURGED, encode(&snapshot.meta.last_log_id)?),
+            (key::SNAPSHOTS, encode(&[snapshot])?),
+        ];
+        let txn = self.database.begin_write().map_err(io::Error::other)?;
+        {
+            let mut meta = txn.open_table(META).map_err(io::Error::other)?;
+            for (name, value) in values {
+                let sealed = keys.seal(&meta_place(name), &value)?;
+                meta.insert(name, sealed.as_slice())
+                    .map_err(io::Error::other)?;
+            }
+            let mut log = txn.open_table(LOG).map_err(io::Error::other)?;
+            log.retain(|_, _| false).map_err(io::Error::other)?;
         }
         txn.commit().map_err(io::Error::other)
     }
@@ -186,10 +298,12 @@ impl StateDb {
         let mut entries = Vec::new();
         for item in table.range(start..end).map_err(io::Error::other)? {
             let (index, sealed) = item.map_err(io::Error::other)?;
-            let plain = self
-                .sealer
-                .unseal(&log_place(index.value()), sealed.value())?;
-            entries.push(decode(&plain)?);
+            let entry = self.open_entry(index.value(), sealed.value())?;
+            let before = entries.last().map(|before: &Entry| before.log_id.index);
+            if before.is_some_and(|before| before + 1 != index.value()) {
+                return Err(hole(before.unwrap_or_default() + 1));
+            }
+            entries.push(entry);
         }
         Ok(entries)
     }
@@ -199,11 +313,32 @@ impl StateDb {
         let txn = self.database.begin_read().map_err(io::Error::other)?;
         let table = txn.open_table(LOG).map_err(io::Error::other)?;
         let last = table.last().map_err(io::Error::other)?;
-        last.map(|(index, sealed)| {
-            let place = log_place(index.value());
-            decode(&self.sealer.unseal(&place, sealed.value())?)
-        })
-        .transpose()
+        last.map(|(index, sealed)| self.open_entry(index.value(), sealed.value()))
+            .transpose()
+    }
+
+    /// An entry, if it is the one that was stored at its index.
+    pub(super) fn open_entry(&self, index: u64, sealed: &[u8]) -> io::Result<Entry> {
+        let place = log_place(index);
+        let plain = self.sealer.unseal(&place, sealed)?;
+        decode(&plain).map_err(|error| of_place(&place, &error))
+    }
+
+    /// Calls `each` with every index of the log and what is there.
+    pub(super) fn each_entry(
+        &self,
+        mut each: impl FnMut(u64, io::Result<Entry>),
+    ) -> io::Result<()> {
+        let txn = self.database.begin_read().map_err(io::Error::other)?;
+        let table = txn.open_table(LOG).map_err(io::Error::other)?;
+        for item in table.iter().map_err(io::Error::other)? {
+            let (index, sealed) = item.map_err(io::Error::other)?;
+            each(
+                index.value(),
+                self.open_entry(index.value(), sealed.value()),
+            );
+        }
+        Ok(())
     }
 
     /// Appends entries, synced.
@@ -268,4 +403,45 @@ pub(super) fn meta_place(name: &str) -> String {
 
 pub(super) fn log_place(index: u64) -> String {
     format!("log/{index}")
+}
+
+fn hole(index: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{} is missing", log_place(index)),
+    )
+}
+
+/// An error about the content of a place.
+fn of_place(place: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{place}: {error}"))
+}
+
+/// Makes an empty database, whole or not at all.
+fn make(dir: &Path) -> Result<Database, StateError> {
+    let (new, path) = (dir.join(NEW_FILE), dir.join(FILE));
+    let failed = |source| StateError::Value {
+        path: path.clone(),
+        source,
+    };
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let database = Database::create(&new).map_err(|source| StateError::Database {
+        path: path.clone(),
+        source,
+    })?;
+    let published = make_tables(&database)
+        .and_then(|()| fs::rename(&new, &path))
+        .and_then(|()| fs::File::open(dir)?.sync_all());
+    published.map_err(failed)?;
+    Ok(database)
+}
+
+pub(super) fn make_tables(database: &Database) -> io::Result<()> {
+    let txn = database.begin_write().map_err(io::Error::other)?;
+    txn.open_table(LOG).map_err(io::Error::other)?;
+    txn.open_table(META).map_err(io::Error::other)?;
+    txn.commit().map_err(io::Error::other)
 }

@@ -11,12 +11,21 @@ pub(crate) mod database;
 pub(crate) mod log_store;
 mod log_writer;
 pub(crate) mod node;
+mod overlay;
+pub(crate) mod rebuild;
 mod reseal;
 pub(crate) mod seal;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;
+pub(crate) mod survey;
 pub(crate) mod transport;
 pub(crate) mod types;
 
+#[cfg(test)]
+mod corruption_test;
+#[cfg(test)]
+mod crash_test;
+#[cfg(test)]
+pub(crate) mod sample;
 #[cfg(test)]
 mod suite_test;

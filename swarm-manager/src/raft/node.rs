@@ -11,7 +11,8 @@ use openraft::{
     ChangeMembers, Config, Instant as _, ReadPolicy, SnapshotPolicy,
     async_runtime::watch::WatchReceiver as _,
     errors::{
-        ChangeMembershipError, ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError,
+        ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError,
+        RaftError,
     },
 };
 use swarm_core::{
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use super::{
     database::{StateDb, ThisMember},
     log_store::LogStore,
+    snapshot::SnapshotDir,
     state_machine::{SharedStore, StateMachine},
     transport::Transport,
     types::{Command, Member, Raft, RaftId, TypeConfig},
@@ -89,6 +91,7 @@ pub(crate) struct RaftNode {
     store: SharedStore,
     this: ThisMember,
     db: StateDb,
+    snapshots: SnapshotDir,
     heard: Arc<watch::Sender<Option<Heard>>>,
 }
 
@@ -145,6 +148,7 @@ impl RaftNode {
             this,
             heard: Arc::default(),
             db: db.clone(),
+            snapshots: db.snapshot_dir().clone(),
         })
     }
 
@@ -159,6 +163,11 @@ impl RaftNode {
 
     pub(crate) fn raft(&self) -> &Raft {
         &self.raft
+    }
+
+    /// Where arriving snapshots are written.
+    pub(crate) fn snapshot_dir(&self) -> &SnapshotDir {
+        &self.snapshots
     }
 
     pub(crate) fn store(&self) -> &SharedStore {
@@ -409,6 +418,22 @@ impl RaftNode {
             .filter(|id| *id != self.this.raft_id && answers(id))
             .filter(|id| last.saturating_sub(matched(id)) < MAX_HEIR_LAG)
             .max_by_key(matched)
+    }
+
+    /// Returns when Raft ended by itself, with the reason: the disk refused a write, or holds what it must not.
+    pub(crate) async fn failure(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        loop {
+            match &metrics.borrow_watched().running_state {
+                Err(fatal @ (Fatal::StorageError(_) | Fatal::Panicked)) => {
+                    return fatal.to_string();
+                }
+                Ok(()) | Err(Fatal::Stopped) => {}
+            }
+            if metrics.changed().await.is_err() {
+                return std::future::pending().await; // it was stopped on purpose
+            }
+        }
     }
 
     /// The voters with how to reach them.

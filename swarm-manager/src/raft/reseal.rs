@@ -1,11 +1,7 @@
-//! After a change of the data key: which keys the values on disk are sealed with, and sealing them with the new one.
+//! After a change of the data key: which keys the values on disk are sealed with, and sealing them with the new one. Snapshots'
+//! files have keys of their own, which are values of the database.
 
-use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt as _,
-    path::Path,
-};
+use std::io;
 
 use redb::{ReadableDatabase as _, ReadableTable as _};
 use swarm_core::lock::KeyId;
@@ -15,8 +11,6 @@ use super::{
     seal::{KeyIds, key_of},
 };
 
-/// Directory of the snapshots below the state directory.
-const SNAPSHOTS: &str = "snapshots";
 /// Values that one write seals anew, so that Raft's own writes wait only briefly.
 const BATCH: usize = 128;
 
@@ -26,11 +20,8 @@ impl StateDb {
         if !self.sealer.is_settled() {
             return Ok(None);
         }
-        let mut ids = KeyIds::new();
-        if let Some(dir) = self.path.parent() {
-            snapshot_keys(&dir.join(SNAPSHOTS), &mut ids)?;
-        }
         let txn = self.database.begin_read().map_err(io::Error::other)?;
+        let mut ids = KeyIds::new();
         let log = txn.open_table(LOG).map_err(io::Error::other)?;
         for item in log.iter().map_err(io::Error::other)? {
             let (_, sealed) = item.map_err(io::Error::other)?;
@@ -104,29 +95,6 @@ impl StateDb {
     }
 }
 
-/// The keys of the chunks of all snapshots in a directory: each chunk is its length (4 bytes, big endian) and the sealed
-/// value. Files that are being written count too; what is not complete yet ends the file.
-fn snapshot_keys(dir: &Path, ids: &mut KeyIds) -> io::Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let file = match File::open(entry?.path()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // replaced meanwhile
-            file => file?,
-        };
-        let (mut head, mut offset) = ([0; 12], 0);
-        while let Ok(()) = file.read_exact_at(&mut head, offset) {
-            let (len, id) = head.split_at(4);
-            ids.extend(key_of(id));
-            let len = len.try_into().map(u32::from_be_bytes);
-            offset += 4 + u64::from(len.map_err(io::Error::other)?);
-        }
-    }
-    Ok(())
-}
-
 fn is_older(sealed: &[u8], first: Option<KeyId>) -> bool {
     key_of(sealed) != first
 }
@@ -140,32 +108,6 @@ mod tests {
 
     fn renewed(ring: &KeyRing) -> KeyRing {
         ring.renewed(&mut SystemRandom)
-    }
-
-    /// A key that only a snapshot's file names, finished or not, is in use.
-    #[test]
-    fn snapshots_keep_their_keys() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = StateDb::open(dir.path()).unwrap();
-        let chunks = || {
-            let sealed = db.sealer().keys().seal("chunk", b"content").unwrap();
-            let len = u32::try_from(sealed.len()).unwrap().to_be_bytes();
-            [len.as_slice(), &sealed].concat()
-        };
-        let snapshots = dir.path().join(SNAPSHOTS);
-        fs::create_dir(&snapshots).unwrap();
-        let mut whole = chunks();
-        let mut expected = KeyIds::from_iter(db.sealer().keys().first());
-        for name in ["a.snap", "b.part"] {
-            let (lock, ring) = db.sealer().held();
-            db.sealer().replace(lock, renewed(&ring)).unwrap();
-            whole.extend(chunks());
-            expected.extend(db.sealer().keys().first());
-            fs::write(snapshots.join(name), &whole[..whole.len() - 3]).unwrap();
-        }
-        let (lock, ring) = db.sealer().held();
-        db.sealer().replace(lock, renewed(&ring)).unwrap();
-        assert_eq!(db.keys_in_use().unwrap(), Some(expected));
     }
 
     /// Values of three generations of keys become values of the last one; none is lost, and what opens the state changes with

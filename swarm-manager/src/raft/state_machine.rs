@@ -15,7 +15,8 @@ use swarm_core::{control::ControlError, store::Store};
 use tokio::sync::watch;
 
 use super::{
-    database::StateDb,
+    database::{StateDb, blocking},
+    rebuild::Contents,
     snapshot::{self, SnapshotData},
     types::{LogId, SnapshotMeta, StoredMembership, TypeConfig},
 };
@@ -47,6 +48,14 @@ impl SharedStore {
         self.applied.subscribe()
     }
 
+    /// The cluster's setting (`--max-snapshots`): snapshots kept beside the newest.
+    fn keep_old_snapshots(&self) -> u64 {
+        let store = self.read();
+        store
+            .cluster()
+            .map_or(0, |cluster| cluster.spec.keep_old_snapshots)
+    }
+
     fn write(&self, change: impl FnOnce(&mut Store)) {
         let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut store);
@@ -65,15 +74,16 @@ pub(crate) struct StateMachine {
 impl StateMachine {
     /// From the last snapshot on disk, if there is one.
     pub(crate) fn open(db: StateDb) -> io::Result<Self> {
-        let (meta, store) = match snapshot::load(&db)? {
-            Some((meta, data)) => (meta, data.decode()?),
-            None => (SnapshotMeta::default(), Store::new()),
+        let newest = db.snapshots()?.into_iter().next();
+        let from = match newest {
+            Some(stored) => Contents::of_snapshot(&db, &stored)?,
+            None => Contents::default(),
         };
         Ok(Self {
             db,
-            shared: SharedStore::new(store),
-            last_applied: meta.last_log_id,
-            membership: meta.last_membership,
+            shared: SharedStore::new(from.store),
+            last_applied: from.last,
+            membership: from.membership,
         })
     }
 
@@ -126,6 +136,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 last_log_id: self.last_applied,
                 last_membership: self.membership.clone(),
             },
+            keep_old: self.shared.keep_old_snapshots(),
         }
     }
 
@@ -134,8 +145,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         data: SnapshotData,
     ) -> io::Result<()> {
-        let store = data.decode()?;
-        snapshot::save(&self.db, meta, &data).await?;
+        let (db, kept_meta) = (self.db.clone(), meta.clone());
+        let keep_old = self.shared.keep_old_snapshots();
+        let store = blocking(move || {
+            let data = db.snapshot_dir().adopt(data)?;
+            let store = snapshot::load_store(&data)?; // as a whole, before anything counts on it
+            snapshot::save(&db, &kept_meta, &data, keep_old)?;
+            Ok(store)
+        })
+        .await?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
         self.shared.write(|current| *current = store);
         self.last_applied = meta.last_log_id;
@@ -147,8 +165,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>>> {
-        let loaded = snapshot::load(&self.db)?;
-        Ok(loaded.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        let Some(stored) = self.db.snapshots()?.into_iter().next() else {
+            return Ok(None);
+        };
+        let snapshot = self.db.snapshot_dir().open(&stored.file)?;
+        Ok(Some(Snapshot {
+            meta: stored.meta,
+            snapshot,
+        }))
     }
 }
 
@@ -156,8 +180,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 #[derive(Debug)]
 pub(crate) struct Builder {
     db: StateDb,
+    /// Shares its objects with the store that goes on.
     store: Store,
     meta: SnapshotMeta,
+    keep_old: u64,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -166,11 +192,17 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(
         &mut self,
     ) -> io::Result<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>> {
-        let data = SnapshotData::encode(&self.store)?;
-        snapshot::save(&self.db, &self.meta, &data).await?;
+        let (db, store, meta) = (self.db.clone(), self.store.clone(), self.meta.clone());
+        let keep_old = self.keep_old;
+        let snapshot = blocking(move || {
+            let data = snapshot::write_file(db.snapshot_dir(), &store)?;
+            snapshot::save(&db, &meta, &data, keep_old)?;
+            Ok(data)
+        })
+        .await?;
         Ok(Snapshot {
             meta: self.meta.clone(),
-            snapshot: data,
+            snapshot,
         })
     }
 }

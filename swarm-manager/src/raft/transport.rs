@@ -22,14 +22,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use swarm_core::id::NodeId;
 use swarm_proto::{
     MAX_MESSAGE_BYTES, tls,
-    wire::{RaftMessage, raft_client::RaftClient},
+    wire::{self, RaftMessage, raft_client::RaftClient},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, transport::Channel};
 
 use super::{
-    snapshot::{SnapshotData, to_chunks},
+    snapshot::{SnapshotData, header, pieces},
     types::{LogId, Member, RaftId, TypeConfig, Vote, decode, encode},
 };
 
@@ -44,6 +44,10 @@ const MAX_APPEND_BYTES: usize = 4 * 1024 * 1024;
 /// Time without a single answer after which a connection is made anew: what waits in a connection over a cut line comes through
 /// only when the kernel tries again, seconds after the line is back.
 const SILENCE: Duration = Duration::from_millis(500);
+/// How long a transfer may stand still.
+const STALL: Duration = Duration::from_secs(15);
+/// How long the receiver may take to read and install a whole snapshot. A receiver that is gone is noticed by the connection.
+const INSTALL_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Connections to other managers, kept from one use to the next: an election must not wait for handshakes.
 #[derive(Clone, Debug)]
@@ -279,31 +283,74 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         vote: Vote,
         snapshot: SnapshotOf<TypeConfig, SnapshotData>,
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        option: RPCOption,
+        _option: RPCOption, // its limit is for small messages
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let send = async {
-            let chunks = to_chunks(self.target, &vote, &snapshot.meta, &snapshot.snapshot)?;
-            let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-            tokio::spawn(async move {
-                for chunk in chunks {
-                    if sender.send(chunk).await.is_err() {
-                        return; // the receiver has its answer, or the transfer was cancelled
-                    }
-                }
-            });
             let mut client = self.peer.long.client()?;
-            let reply = client.install_snapshot(ReceiverStream::new(receiver)).await;
+            let (chunks, moved) = stream_snapshot(self.target, &vote, &snapshot)?;
+            let reply = moving(moved, client.install_snapshot(chunks)).await;
             self.peer.long.answered();
-            let reply = reply.map_err(io::Error::other)?;
+            let reply = reply?;
             decode::<SnapshotResponse<TypeConfig>>(&reply.into_inner().body)
         };
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = tokio::time::timeout(option.hard_ttl(), send) => match sent {
-                Ok(Ok(reply)) => Ok(reply),
-                Ok(Err(error)) => Err(unreachable(&error).into()),
-                Err(elapsed) => Err(unreachable(&elapsed.into()).into()),
-            },
+            sent = send => sent.map_err(|error| {
+                tracing::warn!(target = self.target, %error, "snapshot not transferred, starting again");
+                unreachable(&error).into()
+            }),
         }
+    }
+}
+
+/// A snapshot as messages, read from disk as the connection takes them; and a count of them that grows as they are taken.
+fn stream_snapshot(
+    target: RaftId,
+    vote: &Vote,
+    snapshot: &SnapshotOf<TypeConfig, SnapshotData>,
+) -> io::Result<(ReceiverStream<wire::SnapshotChunk>, watch::Receiver<u64>)> {
+    let first = header(target, vote, &snapshot.meta, &snapshot.snapshot)?;
+    let pieces = pieces(&snapshot.snapshot);
+    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let (count, moved) = watch::channel(0);
+    tokio::task::spawn_blocking(move || {
+        for piece in std::iter::once(Ok(first)).chain(pieces) {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => {
+                    // the receiver notices that the checksum is missing
+                    tracing::error!(%error, "snapshot cannot be read");
+                    return;
+                }
+            };
+            if sender.blocking_send(piece).is_err() {
+                return; // the receiver has its answer, or the transfer was cancelled
+            }
+            count.send_modify(|count| *count += 1);
+        }
+    });
+    Ok((ReceiverStream::new(receiver), moved))
+}
+
+/// Awaits the answer to a transfer as long as chunks are taken; then as long as installing may take.
+async fn moving<T>(
+    mut moved: watch::Receiver<u64>,
+    reply: impl Future<Output = Result<T, Status>>,
+) -> io::Result<T> {
+    let stalled = async {
+        loop {
+            match tokio::time::timeout(STALL, moved.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_all_sent)) => {
+                    tokio::time::sleep(INSTALL_TIMEOUT).await;
+                    return "the other manager did not install the snapshot in time";
+                }
+                Err(_elapsed) => return "the other manager takes no more of the snapshot",
+            }
+        }
+    };
+    tokio::select! {
+        reply = reply => reply.map_err(io::Error::other),
+        why = stalled => Err(io::Error::new(io::ErrorKind::TimedOut, why)),
     }
 }

@@ -114,6 +114,13 @@ impl Host {
         Self::start_in(number, tempfile::tempdir().unwrap()).await
     }
 
+    /// The same in directories that are prepared first.
+    pub(crate) async fn start_on(number: u8, prepare: impl FnOnce(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
+        Self::start_in(number, dir).await
+    }
+
     /// Like [`Host::start`], and logs everything there is to log.
     pub(crate) async fn start_traced(number: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -125,10 +132,22 @@ impl Host {
         std::fs::create_dir(dir.path().join("certificates")).unwrap();
         let pid = std::process::id().to_be_bytes();
         let ip = Ipv4Addr::new(127, 100 + number, pid[2], pid[3].max(1));
+        let addr = SocketAddr::new(IpAddr::V4(ip), 2377);
         let (child, log) = spawn(dir.path()).await;
         Self {
             dir,
-            addr: SocketAddr::new(IpAddr::V4(ip), 2377),
+            addr,
+            child,
+            log,
+        }
+    }
+
+    /// Starts a manager that ended in its directories; it has the address that it had.
+    pub(crate) async fn start_again(dir: TempDir) -> Self {
+        let (child, log) = spawn(dir.path()).await;
+        Self {
+            dir,
+            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
             child,
             log,
         }
@@ -171,11 +190,9 @@ impl Host {
         self.try_init(ClusterSpec::default()).await.unwrap()
     }
 
-    pub(crate) async fn try_init(&self, spec: ClusterSpec) -> Result<Initialized, ControlError> {
-        let csr = new_csr().unwrap();
-        std::fs::write(self.certificates().join(KEY_FILE), &csr.key_pem).unwrap();
-        let request = InitRequest {
-            csr_pem: csr.csr_pem,
+    fn init_request(&self, csr_pem: String, spec: ClusterSpec) -> InitRequest {
+        InitRequest {
+            csr_pem,
             listen_addr: self.addr,
             advertise_addr: self.addr,
             data_path_addr: None,
@@ -186,7 +203,20 @@ impl Host {
             subnet_size: 24,
             data_path_port: 4789,
             availability: Availability::Active,
-        };
+        }
+    }
+
+    /// Makes a cluster of one from the state that is there.
+    pub(crate) async fn force_new_cluster(&self) -> Result<Initialized, ControlError> {
+        let mut request = self.init_request(String::new(), ClusterSpec::default());
+        request.force_new_cluster = true;
+        self.local().init(&request).await
+    }
+
+    pub(crate) async fn try_init(&self, spec: ClusterSpec) -> Result<Initialized, ControlError> {
+        let csr = new_csr().unwrap();
+        std::fs::write(self.certificates().join(KEY_FILE), &csr.key_pem).unwrap();
+        let request = self.init_request(csr.csr_pem, spec);
         let made = self.local().init(&request).await?;
         let credentials = Credentials {
             key_pem: csr.key_pem,
@@ -311,6 +341,33 @@ impl Host {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();
         assert!(sent.await.unwrap().success());
+    }
+
+    /// The manager's directories.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Waits until the manager ends by itself; gives its exit code and log, and the directories.
+    pub(crate) async fn ended(mut self) -> (Option<i32>, String, TempDir) {
+        let status = within("the end of the manager", self.child.wait()).await;
+        (status.unwrap().code(), self.log.await.unwrap(), self.dir)
+    }
+
+    /// Runs `swarm-manager recover` on the directories of a manager; gives its exit code and what it says.
+    pub(crate) async fn recover(dir: &Path, flags: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_swarm-manager"));
+        command
+            .arg("recover")
+            .arg("--state-dir")
+            .arg(dir.join("state"));
+        command.arg("--certificates").arg(dir.join("certificates"));
+        let run = command.args(flags).output().await.unwrap();
+        let said = [run.stdout, run.stderr].concat();
+        (
+            run.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
     }
 
     /// SIGTERM; gives the whole log.
