@@ -2,7 +2,7 @@
 //! a change that fails leaves nothing behind.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError},
     time::Duration,
 };

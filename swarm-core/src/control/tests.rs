@@ -10,9 +10,9 @@ use core::time::Duration;
 
 use super::{
     ClusterUpdate, Code, NodeFilter, RootChange, Rotate, ServiceFilter, TaskFilter, create_network,
-    create_service, find_node, find_service, find_task, force_new_cluster, list_nodes, list_services, list_tasks,
-    parse_desired_state, remove_network, remove_node, remove_service, rotate_token, set_manager, update_cluster,
-    update_node, update_service,
+    create_service, find_node, find_service, find_task, force_new_cluster, list_nodes,
+    list_services, list_tasks, parse_desired_state, remove_network, remove_node, remove_service,
+    rotate_token, set_manager, update_cluster, update_node, update_service,
 };
 use crate::{
     id::{NetworkId, NodeId, ServiceId},

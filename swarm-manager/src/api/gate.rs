@@ -435,7 +435,11 @@ impl GateLayer {
         let running = self.manager.running()?;
         match running.raft.await_speaking_leader(patience).await {
             Leadership::Here { .. } => {
-                check_membership(&running, &caller, route)?;
+                if check_membership(&running, &caller, route).is_err() {
+                    // A leader that has just started has not applied all it has: what it misses may be there.
+                    running.raft.linearize().await?;
+                    check_membership(&running, &caller, route)?;
+                }
                 request.extensions_mut().insert(caller);
                 Ok(Way::Here)
             }

@@ -7,6 +7,11 @@ use crate::error::{CliError, Outcome};
 use crate::flags::{Flag, Kind, Matches, flag};
 use crate::values::object::{ensure, from_pairs, number, text};
 
+/// How often a change is tried whose object the managers write to at the same time.
+const ATTEMPTS: u32 = 5;
+/// What a manager says when the object is newer than what was read.
+const OUT_OF_SEQUENCE: &str = "update out of sequence";
+
 pub(super) fn flags() -> Vec<Flag> {
     vec![
         flag(
@@ -30,10 +35,11 @@ pub(super) fn flags() -> Vec<Flag> {
 
 pub(super) async fn run(app: &mut App, matches: &Matches) -> Outcome {
     let name = &matches.args[0];
-    let node = app.client.get(&format!("/nodes/{name}"), &[]).await?;
-    let mut spec = node["Spec"].clone();
-    merge(&mut spec, matches)?;
-    send(app, &node, &spec).await?;
+    change(app, name, |node| {
+        let mut spec = node["Spec"].clone();
+        merge(&mut spec, matches).map(|()| Some(spec))
+    })
+    .await?;
     app.say(name)
 }
 
@@ -53,6 +59,27 @@ fn merge(spec: &mut Value, matches: &Matches) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// Reads the node and writes the specification that `wish` makes of it, if any; tells whether it wrote. When the managers
+/// wrote to the node in between (a status, a finished change of role), what is asked for still holds: it is read again.
+async fn change(
+    app: &App,
+    name: &str,
+    wish: impl Fn(&Value) -> Result<Option<Value>, CliError>,
+) -> Result<bool, CliError> {
+    let mut left = ATTEMPTS;
+    loop {
+        let node = app.client.get(&format!("/nodes/{name}"), &[]).await?;
+        let Some(spec) = wish(&node)? else {
+            return Ok(false);
+        };
+        left -= 1;
+        match send(app, &node, &spec).await {
+            Err(error) if left > 0 && error.to_string().ends_with(OUT_OF_SEQUENCE) => {}
+            sent => return sent.map(|()| true),
+        }
+    }
 }
 
 async fn send(app: &App, node: &Value, spec: &Value) -> Result<(), CliError> {
@@ -86,16 +113,21 @@ pub(super) async fn demote(app: &mut App, matches: &Matches) -> Outcome {
 
 /// Changes a node's role; false when it has the role already.
 async fn set_role(app: &mut App, name: &str, role: &str) -> Result<bool, CliError> {
-    let node = app.client.get(&format!("/nodes/{name}"), &[]).await?;
-    if text(&node, "/Spec/Role") == role {
+    let changed = change(app, name, |node| {
+        if text(node, "/Spec/Role") == role {
+            return Ok(None);
+        }
+        let mut spec = node["Spec"].clone();
+        ensure(&mut spec, &[]).insert("Role".to_owned(), role.into());
+        Ok(Some(spec))
+    })
+    .await?;
+    if !changed {
+        let node = app.client.get(&format!("/nodes/{name}"), &[]).await?;
         app.say(format_args!(
             "Node {} is already a {role}.",
             text(&node, "/ID")
         ))?;
-        return Ok(false);
     }
-    let mut spec = node["Spec"].clone();
-    ensure(&mut spec, &[]).insert("Role".to_owned(), role.into());
-    send(app, &node, &spec).await?;
-    Ok(true)
+    Ok(changed)
 }
