@@ -50,7 +50,7 @@ pub fn from_status(status: &Status) -> ControlError {
 fn is_no_manager(error: &(dyn Error + 'static)) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.and_then(std::io::Error::get_ref)
-        .is_some_and(|cause| cause.is::<NotAManager>())
+        .is_some_and(<dyn Error + Send + Sync>::is::<NotAManager>)
 }
 
 /// A message that core cannot represent, as a refusal.

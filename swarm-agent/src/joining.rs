@@ -104,14 +104,13 @@ impl Member {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
                 };
-                let error = match own_address(remote, &request) {
-                    true if unreachable(&error) => failed_text(
-                        "joining the swarm",
-                        &format!(
-                            "{remote} is this host itself, where no manager runs; name another manager's address"
-                        ),
-                    ),
-                    true | false => error,
+                let error = if unreachable(&error) && own_address(remote, &request) {
+                    let reason = format!(
+                        "{remote} is this host itself, where no manager runs; name another manager's address"
+                    );
+                    failed_text("joining the swarm", &reason)
+                } else {
+                    error
                 };
                 if !unreachable(&error) {
                     let mut phase = self.phase.lock().await;

@@ -417,10 +417,17 @@ impl Member {
     async fn follow_roles(self: Arc<Self>, mut wishes: mpsc::UnboundedReceiver<WantedRole>) {
         let mut next = wishes.recv().await;
         let mut pause = ROLE_RETRY.0;
+        let mut demotion_failed = false;
         while let Some(wish) = next {
             let done = match wish {
+                WantedRole::Role(Role::Manager) if demotion_failed => self.rejoin().await,
                 WantedRole::Role(role) => self.change_role(role).await,
                 WantedRole::Removed => self.removed().await,
+            };
+            demotion_failed = match wish {
+                WantedRole::Role(Role::Manager) => demotion_failed && done.is_err(),
+                WantedRole::Role(Role::Worker) => done.is_err(),
+                WantedRole::Removed => false,
             };
             next = match done {
                 Ok(()) => {
@@ -457,6 +464,29 @@ impl Member {
         Ok(())
     }
 
+    /// The operator took a demotion back before it was carried out here. Raft may have removed the manager already: then
+    /// it joins again.
+    async fn rejoin(&self) -> Result<(), HostError> {
+        let phase = self.phase.lock().await;
+        let Phase::Active(node) = &*phase else {
+            return Ok(());
+        };
+        let Some(remote) = other_manager(node) else {
+            return Ok(());
+        };
+        let manager = self.local().status().await?.phase;
+        if node.state.role == Role::Worker || manager == ManagerPhase::Locked {
+            drop(phase);
+            return self.change_role(Role::Manager).await;
+        }
+        if self.has_joined().await? {
+            return Ok(());
+        }
+        info!("out of Raft by a demotion that was taken back: this manager joins again");
+        let (listen, own) = (node.state.listen_addr, node.state.advertise_addr);
+        Ok(self.local().join(&[remote], listen, own).await?)
+    }
+
     async fn change_role(&self, role: Role) -> Result<(), HostError> {
         let mut phase = self.phase.lock().await;
         let Phase::Active(node) = &mut *phase else {
@@ -465,12 +495,8 @@ impl Member {
         if node.state.role == role {
             return Ok(());
         }
-        let managers = node.managers.borrow().clone();
         let (listen, own) = (node.state.listen_addr, node.state.advertise_addr);
-        let remote = managers
-            .iter()
-            .find(|manager| manager.addr != own)
-            .map(|manager| manager.addr.to_string())
+        let remote = other_manager(node)
             .ok_or_else(|| failed_text("changing the role", "no other manager is known"))?;
         let certificates = node.certificates.borrow().clone();
         let certificates =
@@ -500,7 +526,7 @@ impl Member {
     }
 
     fn remember(&self, node: &mut Node) -> Result<(), HostError> {
-        node.state.managers = node.managers.borrow().clone();
+        node.state.managers.clone_from(&node.managers.borrow());
         let saved = self.parts.state.save_node(&node.state);
         saved.map_err(|error| failed("remembering the role", &error))
     }
@@ -597,6 +623,14 @@ fn init_request(
         data_path_port: request.data_path_port,
         availability: request.availability,
     }
+}
+
+/// A manager of the swarm that is not on this host.
+fn other_manager(node: &Node) -> Option<String> {
+    let own = node.state.advertise_addr;
+    let managers = node.managers.borrow();
+    let other = managers.iter().find(|manager| manager.addr != own);
+    other.map(|manager| manager.addr.to_string())
 }
 
 /// Starts the node as it was, or at the address that the command line says it came to.

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, future};
 use openraft::async_runtime::watch::WatchReceiver as _;
-use swarm_core::lock::{Held, KeyId, ManagerLock, Step, next_step};
+use swarm_core::lock::{Held, KeyId, ManagerLock, NodeKeySeal, Step, next_step};
 pub(crate) use swarm_core::lock::{LOCKED, NOT_LOCKED};
 use swarm_proto::tls::NodeKeys;
 use tokio::sync::watch;
@@ -31,7 +31,7 @@ pub(crate) struct KeyDesk {
     /// For the agent; nothing while there is no open state.
     keys: watch::Sender<Option<NodeKeys>>,
     /// From the agent: what the private key is sealed with, once it said so.
-    sealed: watch::Sender<Option<Option<KeyId>>>,
+    sealed: watch::Sender<Option<NodeKeySeal>>,
     /// Version of the lock that the disk follows.
     followed: watch::Sender<u64>,
 }
@@ -141,7 +141,7 @@ enum Progress {
 async fn advance(
     db: &StateDb,
     wanted: &ManagerLock,
-    node_key: Option<Option<KeyId>>,
+    node_key: Option<NodeKeySeal>,
 ) -> io::Result<Progress> {
     let held = look(db, node_key).await?;
     let Some(step) = next_step(&held, wanted) else {
@@ -185,14 +185,13 @@ async fn advance(
     Ok(Progress::Step)
 }
 
-async fn look(db: &StateDb, node_key: Option<Option<KeyId>>) -> io::Result<Held> {
+async fn look(db: &StateDb, node_key: Option<NodeKeySeal>) -> io::Result<Held> {
     let (lock, ring) = db.sealer().held();
-    let in_use = match &ring.data[..] {
-        [only] => Some([only.id].into()),
-        _ => {
-            let db = db.clone();
-            blocking(move || db.keys_in_use()).await?
-        }
+    let in_use = if let [only] = &ring.data[..] {
+        Some([only.id].into())
+    } else {
+        let db = db.clone();
+        blocking(move || db.keys_in_use()).await?
     };
     Ok(Held {
         lock,

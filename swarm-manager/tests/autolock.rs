@@ -1,11 +1,6 @@
 //! Autolock with the real binary: what a restarted manager asks for, what opens it, and that no key is told to anybody else.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::large_futures,
-    reason = "tests and their helpers"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests and their helpers")]
 
 mod host;
 
@@ -89,11 +84,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 fn assert_secret(what: &str, bytes: &[u8], key: &SecretKey) {
     let human = key.to_human();
     let text = human.strip_prefix("SWMKEY-1-").unwrap();
-    let hex: String = key
-        .bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = hex::encode(key.bytes());
     let list = format!("{:?}", key.bytes());
     for needle in [
         key.bytes().as_slice(),

@@ -1,12 +1,7 @@
 //! Identities, with the real binary: who is refused what, rotation of the root under running sessions and through a change of
 //! leader, and that secrets stay secret.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::large_futures,
-    reason = "tests and their helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "tests and their helpers")]
 #![allow(dead_code, reason = "the helpers are other tests' too")]
 
 mod agents;
@@ -21,7 +16,7 @@ use agents::{Agent, until};
 use host::{Host, within};
 use swarm_core::{
     control::Code,
-    model::{Availability, Cluster, Role},
+    model::{Availability, Cluster, Role, RootCa},
 };
 use swarm_proto::{
     client::{CaClient, ControlClient, SigningRoot, TokenRotation},
@@ -290,23 +285,7 @@ async fn a_rotation_ends_when_every_node_has_moved_and_survives_the_leader() {
     })
     .await;
 
-    // The old certificate and the old token are worth nothing now; a new token works.
-    let stale = Identity::new(&Credentials {
-        ca_pem: before.cert_pem.clone(),
-        ..old_worker
-    });
-    let channel = tls::any_manager(second.addr.to_string(), &stale.unwrap()).unwrap();
-    let csr = new_csr().unwrap();
-    assert!(CaClient::new(channel).renew(&csr.csr_pem).await.is_err());
-    let at = second.addr.to_string();
-    let refused = CaClient::join(&at, &old_token, &csr, Availability::Active).await;
-    let refused = refused.unwrap_err();
-    assert_eq!(refused.code, Code::Unauthenticated, "{refused}");
-    assert!(
-        refused
-            .message
-            .contains("remote CA does not match fingerprint")
-    );
+    old_ones_are_worth_nothing(&second, &before, old_worker, &old_token).await;
     second.join_as(&control, Role::Worker).await;
 
     // The manager that was dead meanwhile comes back: its certificate is of the new root.
@@ -316,6 +295,31 @@ async fn a_rotation_ends_when_every_node_has_moved_and_survives_the_leader() {
     })
     .await;
     drop((agents, first));
+}
+
+/// The certificate and the token of before a rotation are refused.
+async fn old_ones_are_worth_nothing(
+    second: &Host,
+    before: &RootCa,
+    old_worker: Credentials,
+    old_token: &str,
+) {
+    let stale = Identity::new(&Credentials {
+        ca_pem: before.cert_pem.clone(),
+        ..old_worker
+    });
+    let channel = tls::any_manager(second.addr.to_string(), &stale.unwrap()).unwrap();
+    let csr = new_csr().unwrap();
+    assert!(CaClient::new(channel).renew(&csr.csr_pem).await.is_err());
+    let at = second.addr.to_string();
+    let refused = CaClient::join(&at, old_token, &csr, Availability::Active).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code, Code::Unauthenticated, "{refused}");
+    assert!(
+        refused
+            .message
+            .contains("remote CA does not match fingerprint")
+    );
 }
 
 /// Removing the node that a rotation waits for lets it end; a root that is given is used.

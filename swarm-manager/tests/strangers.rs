@@ -1,11 +1,7 @@
 //! Who else may answer, or knock: joins to addresses where no manager is, clocks that are hours apart, and a manager under
 //! random bytes from peers without and with a certificate. It must go on serving.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::large_futures,
-    reason = "tests and their helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "tests and their helpers")]
 
 mod host;
 

@@ -157,12 +157,10 @@ impl HostError {
         match self {
             Self::AlreadyMember | Self::NotMember | Self::JoinTimeout => 503,
             Self::InvalidToken | Self::Fingerprint { .. } | Self::Failed { .. } => 500,
-            Self::ContainerRuns { .. } => 409,
+            Self::ContainerRuns { .. } | Self::NotLocked => 409,
             Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } => 404,
-            Self::RegistryDenied { .. } => 401,
+            Self::RegistryDenied { .. } | Self::UnlockKeyWrong => 401,
             Self::InvalidReference { .. } | Self::UnlockKeyForm => 400,
-            Self::UnlockKeyWrong => 401,
-            Self::NotLocked => 409,
             Self::Cluster(error) => Refusal::from(error.clone()).status(),
         }
     }

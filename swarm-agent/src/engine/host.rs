@@ -191,13 +191,17 @@ impl Host for LocalHost {
 
     async fn unlock(&self, key: &SecretKey) -> Result<(), HostError> {
         let unlocked = self.member.local().unlock(key).await;
-        unlocked.map_err(|error| match error.code {
-            Code::Unauthenticated => HostError::UnlockKeyWrong,
-            Code::FailedPrecondition => HostError::NotLocked,
-            _ => HostError::Failed {
+        unlocked.map_err(|error| {
+            if error.code == Code::Unauthenticated {
+                return HostError::UnlockKeyWrong;
+            }
+            if error.code == Code::FailedPrecondition {
+                return HostError::NotLocked;
+            }
+            HostError::Failed {
                 what: String::from("unlocking"),
                 reason: error.message,
-            },
+            }
         })
     }
 

@@ -22,4 +22,4 @@ pub const LOCKED: &str = "Swarm is encrypted and needs to be unlocked before it 
 pub const NOT_LOCKED: &str = "swarm is not locked";
 
 pub use key::{InvalidUnlockKey, KEY_BYTES, KeyId, ManagerLock, NamedKey, SecretKey};
-pub use step::{Held, KeyRing, Step, next_step};
+pub use step::{Held, KeyRing, NodeKeySeal, Step, next_step};

@@ -57,8 +57,11 @@ pub struct Held {
     pub in_use: Option<BTreeSet<KeyId>>,
     /// What the agent last said it sealed the node's private key with: `None` if it said nothing since the manager
     /// started, `Some(None)` if the key is in plain.
-    pub node_key: Option<Option<KeyId>>,
+    pub node_key: Option<NodeKeySeal>,
 }
+
+/// What a node's private key is sealed with; `None`: it lies in plain.
+pub type NodeKeySeal = Option<KeyId>;
 
 impl Held {
     /// What the agent is to seal the node's private key with; `None` for in plain.

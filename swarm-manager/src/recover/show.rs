@@ -38,7 +38,7 @@ pub(crate) fn show(
     );
     match found.log {
         Some((first, last)) => {
-            writeln!(out, "Log:             entries {first} to {last}, {purged}")?
+            writeln!(out, "Log:             entries {first} to {last}, {purged}")?;
         }
         None => writeln!(out, "Log:             empty, {purged}")?,
     }

@@ -1,6 +1,6 @@
 //! An agent as far as certificates go: keeps a session open, trusts what it is told to, renews when it is asked to.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
     path::PathBuf,

@@ -7,7 +7,6 @@
     clippy::panic,
     reason = "helpers of tests: the manager's log helps when one fails"
 )]
-#![allow(dead_code, reason = "each program of tests uses a part")]
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -23,7 +22,7 @@ use swarm_core::{
 };
 use swarm_proto::{
     client::{CaClient, ControlClient, InitRequest, Initialized, LocalClient},
-    tls::{self, Credentials, Identity, KEY_FILE, new_csr},
+    tls::{self, Credentials, Csr, Identity, KEY_FILE, new_csr},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -214,12 +213,26 @@ impl Host {
     }
 
     pub(crate) async fn try_init(&self, spec: ClusterSpec) -> Result<Initialized, ControlError> {
+        self.init_with(&self.write_key(), spec).await
+    }
+
+    /// Makes the key, as the agent does before it asks for a cluster.
+    pub(crate) fn write_key(&self) -> Csr {
         let csr = new_csr().unwrap();
         std::fs::write(self.certificates().join(KEY_FILE), &csr.key_pem).unwrap();
-        let request = self.init_request(csr.csr_pem, spec);
+        csr
+    }
+
+    /// Makes a cluster with the key that is there.
+    pub(crate) async fn init_with(
+        &self,
+        csr: &Csr,
+        spec: ClusterSpec,
+    ) -> Result<Initialized, ControlError> {
+        let request = self.init_request(csr.csr_pem.clone(), spec);
         let made = self.local().init(&request).await?;
         let credentials = Credentials {
-            key_pem: csr.key_pem,
+            key_pem: csr.key_pem.clone(),
             cert_chain_pem: made.cert_chain_pem.clone(),
             ca_pem: made.ca_pem.clone(),
         };

@@ -60,7 +60,8 @@ async fn all_trials(managers: &mut Managers, trials: u32) -> anyhow::Result<Vec<
     let node = managers.worker().await?;
     for trial in 0..trials {
         for (index, (fault, name)) in faults.into_iter().enumerate() {
-            let (api, session) = one_trial(managers, fault, &node, trial).await?;
+            let tried = Box::pin(one_trial(managers, fault, &node, trial));
+            let (api, session) = tried.await?;
             print_trial(trial, name, api, session);
             series[2 * index].times.push(api);
             series[2 * index + 1].times.push(session);

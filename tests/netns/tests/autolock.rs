@@ -160,7 +160,11 @@ fn a_locked_manager_waits_for_dockers_unlock_while_tasks_and_packets_go_on() {
     assert_eq!(swarm.tasks().unwrap(), tasks, "the same tasks");
     assert_told_nowhere(&swarm, key);
 
-    // a rotated key, given with our own client; then no lock any more
+    rotated_and_then_off(&swarm, key);
+}
+
+/// A rotated key; then no lock any more.
+fn rotated_and_then_off(swarm: &Swarm, key: &str) {
     let rotated = swarm
         .manager()
         .docker(&["swarm", "unlock-key", "--rotate", "-q"]);
@@ -179,6 +183,6 @@ fn a_locked_manager_waits_for_dockers_unlock_while_tasks_and_packets_go_on() {
     .unwrap();
     let manager = Pid::from_raw(swarm.manager().manager_pid().unwrap());
     kill(manager, Signal::SIGKILL).unwrap();
-    until_ready(&swarm);
-    assert_told_nowhere(&swarm, &rotated);
+    until_ready(swarm);
+    assert_told_nowhere(swarm, &rotated);
 }

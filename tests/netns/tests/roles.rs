@@ -75,8 +75,13 @@ fn roles_change_without_a_hand_on_the_host() {
         Ok(())
     })
     .unwrap();
-    let worker = refusal(swarm.manager(), &["node", "ls"]);
-    assert!(worker.contains("Worker nodes can't be used"), "{worker}");
+    // Its process ends a moment before the agent has written the new role down.
+    wait::until("host1 to be a worker", CONVERGED_AT_MOST, || {
+        let said = refusal(swarm.manager(), &["node", "ls"]);
+        anyhow::ensure!(said.contains("Worker nodes can't be used"), "{said}");
+        Ok(())
+    })
+    .unwrap();
     // While its agent is away, a node is promoted; it becomes a manager when it is back, and the other way round.
     swarm.lab.host_mut(1).kill_agent().unwrap();
     swarm
@@ -159,6 +164,24 @@ fn a_node_that_leaves_or_is_removed_is_gone_everywhere() {
     );
 }
 
+/// Port of something that is no manager.
+fn web_server(lab: &Lab) -> u16 {
+    let port = lab.client().run(|| {
+        let listener = TcpListener::bind("0.0.0.0:0")?;
+        let port = listener.local_addr()?.port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut stream = stream;
+                let mut some = [0; 32];
+                drop(stream.read(&mut some));
+                drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+            }
+        });
+        Ok(port)
+    });
+    port.unwrap()
+}
+
 #[test]
 fn what_cannot_be_joined_is_said_and_can_be_given_up() {
     let mut lab = Lab::start(&Plan::from_environment(2).unwrap()).unwrap();
@@ -196,20 +219,7 @@ fn what_cannot_be_joined_is_said_and_can_be_given_up() {
         itself.contains("is this host itself, where no manager runs"),
         "{itself}"
     );
-    let port = lab.client().run(|| {
-        let listener = TcpListener::bind("0.0.0.0:0")?;
-        let port = listener.local_addr()?.port();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let mut stream = stream;
-                let mut some = [0; 32];
-                drop(stream.read(&mut some));
-                drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
-            }
-        });
-        Ok(port)
-    });
-    let web = join(two, &format!("{}:{}", lab.client_ip(), port.unwrap()));
+    let web = join(two, &format!("{}:{}", lab.client_ip(), web_server(&lab)));
     assert!(
         web.contains("does not answer as a swarm manager does"),
         "{web}"

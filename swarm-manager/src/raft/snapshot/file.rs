@@ -364,11 +364,12 @@ impl Reader {
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let read = self.data.open.file.read_exact_at(bytes, offset);
-        read.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
+        read.map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
                 self.damaged(&format!("the file ends within chunk {}", self.next))
+            } else {
+                named(&self.data.open.path, &error)
             }
-            _ => named(&self.data.open.path, &error),
         })
     }
 

@@ -129,10 +129,10 @@ fn unwritten(error: ciborium::ser::Error<io::Error>) -> io::Error {
 }
 
 fn unread(error: ciborium::de::Error<io::Error>) -> io::Error {
-    match error {
-        ciborium::de::Error::Io(error) => error,
-        other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
+    if let ciborium::de::Error::Io(error) = error {
+        return error;
     }
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
 #[cfg(test)]
