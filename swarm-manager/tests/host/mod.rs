@@ -281,9 +281,15 @@ impl Host {
     /// What is on the host's disk: all files of the state and the certificates.
     pub(crate) fn disk(&self) -> Vec<u8> {
         let mut all = Vec::new();
-        for dir in [self.state(), self.certificates()] {
+        let mut left = vec![self.state(), self.certificates()];
+        while let Some(dir) = left.pop() {
             for entry in std::fs::read_dir(dir).unwrap() {
-                all.extend(std::fs::read(entry.unwrap().path()).unwrap());
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    left.push(path);
+                } else {
+                    all.extend(std::fs::read(path).unwrap());
+                }
             }
         }
         all
