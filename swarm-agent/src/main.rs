@@ -13,6 +13,7 @@ mod maintenance;
 mod membership;
 mod node;
 mod node_key;
+mod roles;
 mod serve;
 mod session;
 mod state;

@@ -1,4 +1,4 @@
-//! How this host becomes a member of a swarm and stops being one: init, join, leave, promotion and demotion. One change at a time;
+//! How this host becomes a member of a swarm and stops being one: init, join, leave (`roles` has promotion and demotion). One change at a time;
 //! a change that fails leaves nothing behind.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 };
 
 use swarm_agent_engine_api::{HostError, HostInit, HostJoin};
-use swarm_core::{id::NodeId, lock, model::Role};
+use swarm_core::{id::NodeId, model::Role};
 use swarm_proto::{
     client::{
         CaClient, ControlClient, InitRequest, LocalClient, LogsClient, Phase as ManagerPhase,
@@ -17,7 +17,7 @@ use swarm_proto::{
 };
 use tokio::{
     sync::{Mutex, mpsc},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tracing::{error, info, warn};
 
@@ -31,8 +31,6 @@ use crate::{
 
 /// How long a new manager may take to open its socket.
 const MANAGER_START_DEADLINE: Duration = Duration::from_secs(15);
-/// First and longest pause before a change of role is tried again.
-const ROLE_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Pause between looks at a manager that is starting.
 const MANAGER_POLL: Duration = Duration::from_millis(20);
 
@@ -350,7 +348,7 @@ impl Member {
     }
 
     /// Starts a manager and has it join the others.
-    async fn join_managers(
+    pub(crate) async fn join_managers(
         &self,
         remote: &str,
         listen: SocketAddr,
@@ -412,134 +410,9 @@ impl Member {
         Ok(())
     }
 
-    /// Starts or ends this host's manager when the operator changed the node's role; tries until it is done or the operator
-    /// changed his mind.
-    async fn follow_roles(self: Arc<Self>, mut wishes: mpsc::UnboundedReceiver<WantedRole>) {
-        let mut next = wishes.recv().await;
-        let mut pause = ROLE_RETRY.0;
-        let mut demotion_failed = false;
-        while let Some(wish) = next {
-            let done = match wish {
-                WantedRole::Role(Role::Manager) if demotion_failed => self.rejoin().await,
-                WantedRole::Role(role) => self.change_role(role).await,
-                WantedRole::Removed => self.removed().await,
-            };
-            demotion_failed = match wish {
-                WantedRole::Role(Role::Manager) => demotion_failed && done.is_err(),
-                WantedRole::Role(Role::Worker) => done.is_err(),
-                WantedRole::Removed => false,
-            };
-            next = match done {
-                Ok(()) => {
-                    pause = ROLE_RETRY.0;
-                    wishes.recv().await
-                }
-                Err(error) => {
-                    warn!(%error, ?wish, "role not changed yet");
-                    match timeout(pause, wishes.recv()).await {
-                        Ok(newer) => newer,
-                        Err(_elapsed) => {
-                            pause = (pause * 2).min(ROLE_RETRY.1);
-                            Some(wish)
-                        }
-                    }
-                }
-            };
-        }
-    }
-
-    /// The node was removed from the swarm: its manager must not go on. What else is here stays until `swarm leave`.
-    async fn removed(&self) -> Result<(), HostError> {
-        let mut phase = self.phase.lock().await;
-        if let Phase::Active(node) = &mut *phase
-            && let Some(supervisor) = node.demoted()
-        {
-            error!(
-                "this node was removed from the swarm: its manager is stopped; `swarm leave` ends the rest"
-            );
-            supervisor.stop().await;
-            self.forget_manager()?;
-            return self.remember(node);
-        }
-        Ok(())
-    }
-
-    /// The operator took a demotion back before it was carried out here. Raft may have removed the manager already: then
-    /// it joins again.
-    async fn rejoin(&self) -> Result<(), HostError> {
-        let phase = self.phase.lock().await;
-        let Phase::Active(node) = &*phase else {
-            return Ok(());
-        };
-        let Some(remote) = other_manager(node) else {
-            return Ok(());
-        };
-        let manager = self.local().status().await?.phase;
-        if node.state.role == Role::Worker || manager == ManagerPhase::Locked {
-            drop(phase);
-            return self.change_role(Role::Manager).await;
-        }
-        if self.has_joined().await? {
-            return Ok(());
-        }
-        info!("out of Raft by a demotion that was taken back: this manager joins again");
-        let (listen, own) = (node.state.listen_addr, node.state.advertise_addr);
-        Ok(self.local().join(&[remote], listen, own).await?)
-    }
-
-    async fn change_role(&self, role: Role) -> Result<(), HostError> {
-        let mut phase = self.phase.lock().await;
-        let Phase::Active(node) = &mut *phase else {
-            return Ok(());
-        };
-        if node.state.role == role {
-            return Ok(());
-        }
-        let (listen, own) = (node.state.listen_addr, node.state.advertise_addr);
-        let remote = other_manager(node)
-            .ok_or_else(|| failed_text("changing the role", "no other manager is known"))?;
-        let certificates = node.certificates.borrow().clone();
-        let certificates =
-            certificates.ok_or_else(|| failed_text("changing the role", lock::LOCKED))?;
-        let renewed = certificates.renew(&remote).await;
-        let issued =
-            renewed.map_err(|error| failed("getting a certificate of the new role", &error))?;
-        if issued != role {
-            return Err(failed_text(
-                "changing the role",
-                "the certificate names the old one",
-            ));
-        }
-        match role {
-            Role::Manager => {
-                let supervisor = self.join_managers(&remote, listen, own).await?;
-                node.promoted(&self.parts, supervisor);
-            }
-            Role::Worker => {
-                if let Some(supervisor) = node.demoted() {
-                    supervisor.stop().await;
-                }
-                self.forget_manager()?;
-            }
-        }
-        self.remember(node)
-    }
-
-    fn remember(&self, node: &mut Node) -> Result<(), HostError> {
-        node.state.managers.clone_from(&node.managers.borrow());
-        let saved = self.parts.state.save_node(&node.state);
-        saved.map_err(|error| failed("remembering the role", &error))
-    }
-
-    /// Forgets Raft's state: a node that is promoted again joins as a new member.
-    fn forget_manager(&self) -> Result<(), HostError> {
-        let forgotten = self.parts.state.forget_manager();
-        forgotten.map_err(|error| failed("removing the manager's state", &error))
-    }
-
     /// Whether the manager here is a member already: an earlier agent had it join and ended before it could write that
     /// down. One that the cluster knows no more is made to forget it.
-    async fn has_joined(&self) -> Result<bool, HostError> {
+    pub(crate) async fn has_joined(&self) -> Result<bool, HostError> {
         let state = self.local().status().await?;
         let (ManagerPhase::Running, Some(node)) = (state.phase, state.node_id) else {
             return Ok(false);
@@ -623,14 +496,6 @@ fn init_request(
         data_path_port: request.data_path_port,
         availability: request.availability,
     }
-}
-
-/// A manager of the swarm that is not on this host.
-fn other_manager(node: &Node) -> Option<String> {
-    let own = node.state.advertise_addr;
-    let managers = node.managers.borrow();
-    let other = managers.iter().find(|manager| manager.addr != own);
-    other.map(|manager| manager.addr.to_string())
 }
 
 /// Starts the node as it was, or at the address that the command line says it came to.
