@@ -204,7 +204,10 @@ fn repair(
     let sound = found.snapshots.iter().filter(|(_, wrong)| wrong.is_none());
     let sound: Vec<_> = sound.map(|(stored, _)| stored.clone()).collect();
     if sound.len() != found.snapshots.len() {
-        db.put_snapshots(&sound)?;
+        db.change_snapshots(|all| {
+            *all = sound;
+            Some(())
+        })?;
         done.push("forgot damaged snapshots".to_owned());
     }
     if let Some(upto) = plan.purge {

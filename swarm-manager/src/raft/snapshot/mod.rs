@@ -95,27 +95,23 @@ pub(crate) fn save(
     data: &SnapshotData,
     keep_old: u64,
 ) -> io::Result<()> {
-    let mut all = db.snapshots()?;
-    if all
-        .first()
-        .is_some_and(|newest| newest.meta.last_log_id > meta.last_log_id)
-    {
-        return Ok(());
-    }
-    all.insert(
-        0,
-        Stored {
-            meta: meta.clone(),
-            file: data.info().clone(),
-        },
-    );
     let keep = usize::try_from(keep_old)
         .unwrap_or(usize::MAX)
         .saturating_add(1);
-    let dropped = all.split_off(keep.min(all.len()));
-    data.keep();
-    db.put_snapshots(&all)?;
-    for old in dropped {
+    let dropped = db.change_snapshots(|all| {
+        let newest = all.first().map(|newest| newest.meta.last_log_id);
+        if newest.is_some_and(|newest| newest > meta.last_log_id) {
+            return None;
+        }
+        let stored = Stored {
+            meta: meta.clone(),
+            file: data.info().clone(),
+        };
+        all.insert(0, stored);
+        data.keep();
+        Some(all.split_off(keep.min(all.len())))
+    })?;
+    for old in dropped.into_iter().flatten() {
         db.snapshot_dir().remove(&old.file);
     }
     Ok(())
