@@ -1,7 +1,6 @@
 //! Builders and a random source for this crate's tests.
 
 use alloc::{
-    collections::BTreeMap,
     format,
     string::{String, ToString as _},
     vec::Vec,
@@ -13,10 +12,9 @@ use crate::{
     id::{NetworkId, NodeId, Random, ServiceId, TaskId},
     leader::{Leader, SessionId},
     model::{
-        Annotations, Availability, ClusterSpec, ContainerSpec, EndpointSpec, Meta,
-        NetworkAttachmentConfig, NetworkSpec, Node, NodeDescription, NodeSpec, NodeState,
-        NodeStatus, Platform, PortConfig, Protocol, PublishMode, Resources, Role, Service,
-        ServiceMode, ServiceSpec, Task, TaskSpec, TaskState, TaskStatus,
+        Annotations, Availability, ClusterSpec, EndpointSpec, Meta, NetworkAttachmentConfig,
+        NetworkSpec, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Platform, PortConfig,
+        Protocol, PublishMode, Resources, Role, Service, ServiceSpec, Task, TaskState, TaskStatus,
     },
     store::{Object, Store, Transaction},
     time::Timestamp,
@@ -106,22 +104,7 @@ pub(crate) fn node(name: &str) -> Node {
 
 /// A replicated service.
 pub(crate) fn service_spec(name: &str, replicas: u64) -> ServiceSpec {
-    ServiceSpec {
-        annotations: Annotations {
-            name: name.to_string(),
-            labels: BTreeMap::new(),
-        },
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: String::from("nginx:1"),
-                ..ContainerSpec::default()
-            },
-            networks: Vec::new(),
-            ..TaskSpec::default()
-        },
-        mode: ServiceMode::Replicated { replicas },
-        ..ServiceSpec::default()
-    }
+    ServiceSpec::replicated(name, "nginx:1", replicas)
 }
 
 /// Seconds since the epoch of the test.

@@ -16,50 +16,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::{Host, within};
+use host::{
+    Host,
+    fixtures::{service, three},
+    within,
+};
 use swarm_core::{
     control::ControlError,
     dispatch::{Assignment, Assignments},
-    model::{
-        Annotations, ContainerSpec, NodeDescription, Role, Service, ServiceMode, ServiceSpec,
-        TaskSpec, TaskState, TaskStatus,
-    },
+    model::{NodeDescription, Role, Service, TaskState, TaskStatus},
 };
 use swarm_proto::{
     client::{AgentEvent, ControlClient, DispatcherClient, Hello, ManagerEvent},
     tls,
 };
-
-fn service(name: &str, replicas: u64) -> ServiceSpec {
-    ServiceSpec {
-        annotations: Annotations {
-            name: name.to_owned(),
-            ..Annotations::default()
-        },
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: "nginx".to_owned(),
-                ..ContainerSpec::default()
-            },
-            ..TaskSpec::default()
-        },
-        mode: ServiceMode::Replicated { replicas },
-        ..ServiceSpec::default()
-    }
-}
-
-/// Three managers; the first leads.
-async fn three(first_number: u8) -> [Host; 3] {
-    let first = Host::start(first_number).await;
-    first.init().await;
-    let control = first.control();
-    let second = Host::start(first_number + 1).await;
-    let third = Host::start(first_number + 2).await;
-    for host in [&second, &third] {
-        host.join_managers(&control, &first).await;
-    }
-    [first, second, third]
-}
 
 /// Writes until it is confirmed, as a user does who is told that the outcome is unknown; gives the service.
 async fn written(control: &ControlClient, name: &str) -> Service {
