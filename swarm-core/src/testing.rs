@@ -13,8 +13,8 @@ use crate::{
     id::{NetworkId, NodeId, Random, ServiceId, TaskId},
     leader::{Leader, SessionId},
     model::{
-        Annotations, Availability, ClusterSpec, ContainerSpec, EndpointSpec, Meta,
-        NetworkAttachmentConfig, NetworkSpec, Node, NodeDescription, NodeSpec, NodeState,
+        Annotations, Availability, CertificateIssuer, ClusterSpec, ContainerSpec, EndpointSpec,
+        Meta, NetworkAttachmentConfig, NetworkSpec, Node, NodeDescription, NodeSpec, NodeState,
         NodeStatus, Platform, PortConfig, Protocol, PublishMode, Resources, Role, Service,
         ServiceMode, ServiceSpec, Task, TaskSpec, TaskState, TaskStatus,
     },
@@ -337,6 +337,7 @@ pub(crate) fn init_request(first: &str) -> InitRequest {
         root_cert_pem: String::from("certificate"),
         root_key_pem: String::from("key"),
         root_cert_digest: "ab".repeat(32),
+        root_issuer: CertificateIssuer::default(),
         node: new_node(first, Role::Manager),
     }
 }
