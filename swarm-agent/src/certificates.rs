@@ -227,8 +227,7 @@ impl Renewing {
             return;
         }
         let facts = self.certificates.identity.facts();
-        let other = |issuer| !swarm_core::ca::is_issued_by(&facts, issuer);
-        if wish.issuer.as_ref().is_some_and(other) {
+        if !swarm_core::ca::is_issued_by(&facts, &wish.issuer) {
             renewal.ask(now(), &mut SystemRandom);
         }
     }

@@ -12,9 +12,10 @@ use crate::{
     id::{NetworkId, NodeId, Random, ServiceId, TaskId},
     leader::{Leader, SessionId},
     model::{
-        Annotations, Availability, ClusterSpec, EndpointSpec, Meta, NetworkAttachmentConfig,
-        NetworkSpec, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Platform, PortConfig,
-        Protocol, PublishMode, Resources, Role, Service, ServiceSpec, Task, TaskState, TaskStatus,
+        Annotations, Availability, CertificateIssuer, ClusterSpec, EndpointSpec, Meta,
+        NetworkAttachmentConfig, NetworkSpec, Node, NodeDescription, NodeSpec, NodeState,
+        NodeStatus, Platform, PortConfig, Protocol, PublishMode, Resources, Role, Service,
+        ServiceSpec, Task, TaskState, TaskStatus,
     },
     store::{Object, Store, Transaction},
     time::Timestamp,
@@ -320,6 +321,7 @@ pub(crate) fn init_request(first: &str) -> InitRequest {
         root_cert_pem: String::from("certificate"),
         root_key_pem: String::from("key"),
         root_cert_digest: "ab".repeat(32),
+        root_issuer: CertificateIssuer::default(),
         node: new_node(first, Role::Manager),
     }
 }

@@ -321,6 +321,7 @@ fn first_transaction(
         subnet_size: request.subnet_size,
         data_path_port: request.data_path_port,
         root_cert_digest: tls::digest_hex(&root.cert_pem),
+        root_issuer: tls::root_issuer(&root.cert_pem).map_err(refused)?,
         root_cert_pem: root.cert_pem,
         root_key_pem: root.key_pem,
         node: NewNode {

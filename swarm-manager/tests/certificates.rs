@@ -17,7 +17,7 @@ use host::{Host, fixtures::three, until, within};
 use swarm_core::{
     control::Code,
     id::NodeId,
-    model::{Availability, Cluster, Role, RootCa},
+    model::{Availability, CertificateIssuer, Cluster, Role, RootCa},
 };
 use swarm_proto::{
     client::{CaClient, ControlClient, SigningRoot, TokenRotation},
@@ -49,6 +49,17 @@ async fn rotate(control: &ControlClient, root: Option<SigningRoot>) {
         .update_cluster(found.meta.version, &spec, nothing, root)
         .await
         .unwrap();
+}
+
+/// A root that an operator brings along.
+fn a_root() -> SigningRoot {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    SigningRoot {
+        cert_pem: params.self_signed(&key).unwrap().pem(),
+        key_pem: key.serialize_pem(),
+    }
 }
 
 /// How many nodes the rotation waits for.
@@ -354,14 +365,8 @@ async fn a_rotation_to_a_given_root_does_not_wait_for_removed_nodes() {
     let addrs = [host.addr.to_string()];
     let _agent = Agent::of_manager(&host, &addrs).await;
     let away = host.join_as(&control, Role::Worker).await;
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let cert_pem = params.self_signed(&key).unwrap().pem();
-    let given = SigningRoot {
-        cert_pem: cert_pem.clone(),
-        key_pem: key.serialize_pem(),
-    };
+    let given = a_root();
+    let cert_pem = given.cert_pem.clone();
     rotate(&control, Some(given)).await;
     until("the manager has moved", async || {
         waited_for(&control).await == 1
@@ -540,4 +545,49 @@ async fn tokens_and_keys_are_never_logged() {
         }
     }
     assert!(!log.contains("PRIVATE KEY"));
+}
+
+/// Nodes that have moved already move back when a rotation is called off, which is done by giving the present root again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_called_off_leaves_nobody_on_the_new_root() {
+    let host = Host::start(61).await;
+    host.init().await;
+    let control = host.control();
+    let addrs = [host.addr.to_string()];
+    let _agent = Agent::of_manager(&host, &addrs).await;
+    let given = a_root();
+    rotate(&control, Some(given.clone())).await;
+    until("the given root is the cluster's", async || {
+        cluster(&control).await.root_ca.rotation.is_none()
+    })
+    .await;
+    let away = host.join_credentials(&control, Role::Worker).await;
+    let worker = host.join_credentials(&control, Role::Worker).await;
+    let worker = Agent::start(worker, None, &addrs).await;
+    let moved = async |to: &CertificateIssuer, count: usize| {
+        let nodes = control.nodes().await.unwrap();
+        let described = nodes.iter().filter_map(|node| node.description.as_ref());
+        described
+            .filter(|found| swarm_core::ca::is_issued_by(&found.tls, to))
+            .count()
+            == count
+    };
+    rotate(&control, None).await;
+    let rotation = cluster(&control).await.root_ca.rotation.unwrap();
+    until("both that are there have moved", async || {
+        moved(&rotation.issuer, 2).await
+    })
+    .await;
+    rotate(&control, Some(given)).await;
+    let root = cluster(&control).await.root_ca;
+    assert_eq!(root.rotation, None);
+    until("both have moved back", async || {
+        moved(&root.issuer, 2).await
+    })
+    .await;
+    let away = Agent::start(away, None, &addrs).await;
+    until("the third is there", async || moved(&root.issuer, 3).await).await;
+    for agent in [&worker, &away] {
+        agent.trusts(&root.cert_pem).await;
+    }
 }

@@ -112,9 +112,12 @@ fn nodes_networks_and_the_cluster_survive() {
             cert_pem: rng.text("cert"),
             key_pem: String::new(),
             cert_digest: rng.text("digest"),
+            issuer: CertificateIssuer {
+                subject: vec![4],
+                public_key: vec![5, 6],
+            },
             worker_secret: rng.text("worker"),
             manager_secret: rng.text("manager"),
-            last_forced_rotation: rng.number(),
             rotation: Some(RootRotation {
                 cert_pem: rng.text("new cert"),
                 key_pem: String::new(),

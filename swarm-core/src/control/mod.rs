@@ -23,10 +23,8 @@ pub use filter::{
 };
 pub use lookup::{find_network, find_node, find_service, find_task};
 pub use members::{MemberFix, RaftMember, forget_newcomer, member_fixes};
-pub(crate) use network::check_unused;
 pub use network::{create_network, remove_network};
 pub use node::{NewNode, add_node, force_new_cluster, remove_node, set_manager, update_node};
-pub(crate) use service::check_references;
 pub use service::{create_service, remove_service, update_service};
 pub use skew::check_clock;
 

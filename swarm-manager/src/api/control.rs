@@ -140,7 +140,7 @@ impl Control for ControlApi {
             .map_err(|error| ControlError::new(Code::InvalidArgument, error.to_string()))
             .map_err(refuse)?;
         self.write(true, |store, now| {
-            let present = cluster(store)?.root_ca;
+            let present = cluster(store)?;
             let update = control::ClusterUpdate {
                 version,
                 spec: spec.clone(),

@@ -10,7 +10,7 @@ use std::{
 
 use futures::Stream;
 use swarm_core::{
-    ca::trust_bundle,
+    ca::{issuer, trust_bundle},
     control::{Code, ControlError},
     dispatch::{self, Assignments, Delta},
     id::{NodeId, Random as _},
@@ -244,7 +244,7 @@ impl Session {
             let assignments = dispatch::assignments_for(&store, &self.node);
             let trust = store.cluster().map(|cluster| Trust {
                 ca_pem: trust_bundle(&cluster.root_ca),
-                issuer: cluster.root_ca.rotation.as_ref().map(|r| r.issuer.clone()),
+                issuer: issuer(&cluster.root_ca).clone(),
             });
             (assignments, self.running.managers(&store), wishes, trust)
         };

@@ -135,9 +135,7 @@ impl Life {
     }
 
     async fn obey(&mut self, manager: &str, trust: Trust) -> Result<(), ControlError> {
-        let facts = self.identity.facts();
-        let other = |issuer| !is_issued_by(&facts, issuer);
-        if trust.issuer.as_ref().is_some_and(other) {
+        if !is_issued_by(&self.identity.facts(), &trust.issuer) {
             let csr = new_csr().unwrap();
             let renewed = CaClient::renew_at(manager, &self.identity, &csr).await?;
             self.credentials = renewed.into_credentials(csr.key_pem);

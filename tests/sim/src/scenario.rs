@@ -208,6 +208,7 @@ fn first_transaction(cluster: &Cluster, host: &Host, raft_id: u64) -> Result<Tra
         root_cert_pem: "the certificate of the root".to_owned(),
         root_key_pem: "the private key of the root".to_owned(),
         root_cert_digest: "ab".repeat(32),
+        root_issuer: swarm_core::model::CertificateIssuer::default(),
         node: NewNode {
             id: host.node_id.clone(),
             role: Role::Manager,
