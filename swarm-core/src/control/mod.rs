@@ -30,6 +30,9 @@ pub use skew::check_clock;
 
 use crate::model::{Meta, Version};
 
+/// Why the last manager stays one.
+pub(crate) const LAST_MANAGER: &str = "attempting to demote the last manager of the swarm";
+
 /// Refuses a request that was made from an older state than the current one.
 fn check_version(seen: Version, current: Meta) -> Result<(), ControlError> {
     if seen == current.version {

@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeSet, format, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Code, ControlError, check_version, validate};
+use super::{Code, ControlError, LAST_MANAGER, check_version, validate};
 use crate::{
     id::NodeId,
     model::{
@@ -170,10 +170,7 @@ fn check_demotion(
     }
     let remaining = members.len().saturating_sub(1);
     if remaining == 0 {
-        return Err(ControlError::new(
-            Code::FailedPrecondition,
-            "attempting to demote the last manager of the swarm",
-        ));
+        return Err(ControlError::new(Code::FailedPrecondition, LAST_MANAGER));
     }
     let answering = members
         .iter()

@@ -224,7 +224,7 @@ impl Store {
             }
             seen.insert(id, after);
         }
-        Ok(())
+        references::check_managers(self, transaction)
     }
 
     /// Names of services and networks are unique; there is one cluster.

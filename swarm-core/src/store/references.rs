@@ -1,4 +1,4 @@
-//! What objects need of each other: a service its networks and ports. Two requests that exclude each other may both pass their
+//! What objects need of each other: a service its networks and ports, a network subnets of its own, the cluster a manager. Two requests that exclude each other may both pass their
 //! checks before either is committed; the one that is applied second is refused here, on every manager.
 //!
 //! ```text
@@ -11,11 +11,12 @@
 
 use alloc::format;
 
-use super::{Draft, Object, ObjectId, Store, StoreError};
+use super::{Change, Draft, Object, ObjectId, Store, StoreError, Transaction};
 use crate::{
-    control::{Code, ControlError},
-    id::{NetworkId, ServiceId},
-    model::{Network, PortConfig, PublishMode, Service, ServiceSpec},
+    allocator::subnets,
+    control::{Code, ControlError, LAST_MANAGER},
+    id::{NetworkId, NodeId, ServiceId},
+    model::{Network, Node, PortConfig, PublishMode, Role, Service, ServiceSpec},
 };
 
 /// Where the objects that a service needs are looked up.
@@ -53,11 +54,72 @@ impl Lookup for Draft<'_> {
     }
 }
 
-/// A service that is made or gets another specification finds its networks and its ports.
+/// What is put finds what it needs and takes nothing that another object has.
 pub(super) fn check_put(store: &Store, object: &Object) -> Result<(), StoreError> {
-    let Object::Service(service) = object else {
-        return Ok(());
+    match object {
+        Object::Service(service) => check_service(store, service),
+        Object::Network(network) => check_network(store, network).map_err(StoreError::Overtaken),
+        Object::Cluster(_) | Object::Node(_) | Object::Task(_) => Ok(()),
+    }
+}
+
+/// There is one ingress network, and no two networks share an address.
+fn check_network(store: &Store, network: &Network) -> Result<(), ControlError> {
+    let others = || store.networks().filter(|other| other.id != network.id);
+    if network.spec.ingress
+        && let Some(present) = others().find(|other| other.spec.ingress)
+    {
+        return Err(ControlError::new(
+            Code::AlreadyExists,
+            format!("ingress network ({}) is already present", present.id),
+        ));
+    }
+    for subnet in subnets(network) {
+        let clashes = |other: &&Network| subnets(other).any(|taken| taken.overlaps(subnet));
+        if let Some(other) = others().find(clashes) {
+            return Err(ControlError::new(
+                Code::FailedPrecondition,
+                format!(
+                    "subnet {subnet} overlaps with network {} ({})",
+                    other.spec.annotations.name, other.id
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A transaction that demotes a manager leaves another one: of two demotions at once, each was checked against the other's
+/// manager.
+pub(super) fn check_managers(store: &Store, transaction: &Transaction) -> Result<(), StoreError> {
+    let is_member = |node: &Node| node.spec.role == Role::Manager && node.manager.is_some();
+    let put = |id: &NodeId| {
+        let changes = transaction.changes.iter();
+        changes.rev().find_map(|change| match change {
+            Change::Put {
+                object: Object::Node(node),
+                ..
+            } if node.id == *id => Some(node),
+            Change::Put { .. } | Change::Remove { .. } => None,
+        })
     };
+    let demotes = |node: &Node| put(&node.id).is_some_and(|put| put.spec.role == Role::Worker);
+    let mut members = store.nodes().filter(|node| is_member(node));
+    if !members.any(demotes) {
+        return Ok(());
+    }
+    let mut stays = store.nodes().map(|node| put(&node.id).unwrap_or(node));
+    if stays.any(is_member) {
+        return Ok(());
+    }
+    Err(StoreError::Overtaken(ControlError::new(
+        Code::FailedPrecondition,
+        LAST_MANAGER,
+    )))
+}
+
+/// A service that is made or gets another specification finds its networks and its ports.
+fn check_service(store: &Store, service: &Service) -> Result<(), StoreError> {
     let stored = store.service(&service.id);
     if stored.is_some_and(|stored| stored.spec == service.spec) {
         return Ok(()); // the leader's own: an endpoint, the progress of an update
@@ -183,14 +245,14 @@ fn is_meshed(port: &PortConfig) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::String;
+    use alloc::{collections::BTreeSet, format, string::String};
 
     use crate::{
         control,
         id::NetworkId,
-        model::ServiceSpec,
-        store::Transaction,
-        testing::{Cluster, attach, port, publish, service_spec},
+        model::{IpamConfig, ManagerStatus, NetworkSpec, Reachability, Role, ServiceSpec, Subnet},
+        store::{Object, Transaction},
+        testing::{Cluster, attach, id, port, publish, service_spec},
     };
 
     fn create(cluster: &mut Cluster, spec: ServiceSpec) -> Transaction {
@@ -260,6 +322,66 @@ mod tests {
             };
             assert!(text.contains(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn of_two_networks_with_one_subnet_or_two_ingress_networks_the_second_is_refused() {
+        let mut cluster = Cluster::new(&["n1"]);
+        let ingress = cluster.store.ingress_network().unwrap().id.clone();
+        let gone = control::remove_network(&cluster.store, &ingress, cluster.now).unwrap();
+        cluster.commit(gone);
+        let subnet = IpamConfig {
+            subnet: Subnet {
+                address: [10, 9, 0, 0].into(),
+                prefix_len: 24,
+            },
+            gateway: None,
+        };
+        for (ingress, ipam, expected) in [
+            (false, [subnet].as_slice(), "subnet 10.9.0.0/24 overlaps"),
+            (true, &[], "is already present"),
+        ] {
+            let [a, b] = ["a", "b"].map(|name| {
+                let mut spec = NetworkSpec {
+                    driver: String::from("overlay"),
+                    ingress,
+                    ipam: ipam.to_vec(),
+                    ..NetworkSpec::default()
+                };
+                spec.annotations.name = format!("{name}-{ingress}");
+                let (store, now) = (&cluster.store, cluster.now);
+                let made = control::create_network(store, spec, now, &mut cluster.rng);
+                made.unwrap().1
+            });
+            let text = second(&mut cluster, a, b);
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_two_demotions_that_leave_no_manager_the_second_is_refused() {
+        let mut cluster = Cluster::new(&["n1", "n2"]);
+        for (raft_id, name) in [(1, "n1"), (2, "n2")] {
+            let mut node = cluster.store.node(&id(name)).unwrap().clone();
+            let version = node.meta.version;
+            node.spec.role = Role::Manager;
+            node.manager = Some(ManagerStatus {
+                raft_id,
+                addr: ([10, 0, 0, 1], 2377).into(),
+                leader: false,
+                reachability: Reachability::Reachable,
+            });
+            cluster.commit(Transaction::new(cluster.now).put(Object::Node(node), version));
+        }
+        let [one, other] = ["n1", "n2"].map(|name| {
+            let node = cluster.store.node(&id(name)).unwrap().clone();
+            let version = node.meta.version;
+            let mut spec = node.spec;
+            spec.role = Role::Worker;
+            let (store, now) = (&cluster.store, cluster.now);
+            control::update_node(store, &node.id, version, spec, &BTreeSet::new(), now).unwrap()
+        });
+        assert_eq!(second(&mut cluster, one, other), control::LAST_MANAGER);
     }
 
     #[test]
