@@ -26,6 +26,10 @@ use swarm_core::{
     model::{Node, Reachability},
     store::Store,
 };
+use swarm_manager_replica::{
+    compaction,
+    drive::{self, DriveHandle},
+};
 use swarm_proto::{
     Wire as _,
     client::{ManagerState, Phase},
@@ -39,10 +43,8 @@ use tonic::Status;
 pub(crate) use self::process::{listen, run};
 use crate::{
     api::{listener::accept_remote, logs::Broker},
-    drive::{self, DriveHandle},
     lock::{self, KeyDesk},
     raft::{
-        compaction,
         database::{StateDb, StateError, ThisMember, key},
         node::{Leadership, RaftNode, StartError},
         seal::KeyError,
@@ -104,8 +106,6 @@ pub(crate) struct Running {
     pub(crate) drive: DriveHandle,
     pub(crate) identity: Arc<Identity>,
     pub(crate) logs: Broker,
-    /// One change of the members at a time.
-    pub(crate) members: Arc<tokio::sync::Mutex<()>>,
     /// Whose assignments the last changes concern.
     pub(crate) changes: Mutex<RecentChanges>,
     pub(crate) stop: CancellationToken,
@@ -358,11 +358,11 @@ impl Manager {
                 source,
             }
         })?;
-        let members = Arc::default();
+        let (drive, leading) = drive::new((*raft).clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(leading.run()));
         let running = Arc::new(Running {
-            drive: drive::start(raft.clone(), Arc::clone(&members), stop.clone()),
+            drive,
             raft,
-            members,
             identity,
             logs: Broker::default(),
             changes: Mutex::default(),
@@ -376,7 +376,7 @@ impl Manager {
                 manager.note(Some(error.to_string()));
             }
         });
-        let compaction = compaction::run(running.raft.clone());
+        let compaction = compaction::run((*running.raft).clone());
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(compaction));
         let keep = lock::keep(Arc::clone(self), Arc::clone(&running));
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(keep));

@@ -5,7 +5,6 @@ mod api;
 mod ca;
 mod clock;
 mod daemon;
-mod drive;
 mod lock;
 mod membership;
 mod new_cluster;

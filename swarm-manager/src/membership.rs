@@ -9,6 +9,7 @@ use swarm_core::{
     model::{Cluster, Role},
     store::{Change, Object, Transaction},
 };
+use swarm_manager_replica::new_raft_id;
 use swarm_proto::{
     client::{InitRequest, Initialized},
     status,
@@ -18,10 +19,7 @@ use swarm_proto::{
 use tonic::transport::Channel;
 
 use crate::{
-    api::{
-        ca::issue,
-        raft::{join as join_as_member, new_raft_id},
-    },
+    api::{ca::issue, raft::join as join_as_member},
     ca::new_root,
     clock::{SystemRandom, now},
     daemon::{Manager, Running, listen},
@@ -66,7 +64,7 @@ impl Manager {
     ) -> Result<Initialized, ControlError> {
         let listener = listen(request.listen_addr).await.map_err(refused)?;
         let node = NodeId::random(&mut SystemRandom);
-        let raft_id = new_raft_id();
+        let raft_id = new_raft_id(&mut SystemRandom);
         let first = first_transaction(&request, &node, raft_id)?;
         let cluster = cluster_of(&first)?;
         let certificate = issue(cluster, &request.csr_pem, node.clone(), Role::Manager)?;
@@ -85,7 +83,7 @@ impl Manager {
             listen_addr: request.listen_addr,
         };
         let raft = self.start_raft(this, &identity).await?;
-        raft.initialize().await.map_err(refused)?;
+        raft.initialize().await?;
         if raft.await_leader(FIRST_ELECTION).await == Leadership::Nobody {
             raft.stop().await;
             return Err(ControlError::new(

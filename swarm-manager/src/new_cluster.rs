@@ -7,12 +7,12 @@ use swarm_core::{
     control::{Code, ControlError},
     lock::SecretKey,
 };
+use swarm_manager_replica::new_raft_id;
 use swarm_proto::client::{InitRequest, Initialized};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    api::raft::new_raft_id,
-    clock::now,
+    clock::{SystemRandom, now},
     daemon::{DaemonError, Manager, listen},
     lock,
     raft::{
@@ -46,7 +46,7 @@ impl Manager {
         let credentials = self.credentials(&node_keys).map_err(refused)?;
         let identity = self.identity(&credentials).map_err(refused)?;
         let survivor = Survivor {
-            raft_id: new_raft_id(),
+            raft_id: new_raft_id(&mut SystemRandom),
             node_id: identity.this_node().node_id,
             addr: request.advertise_addr,
             listen_addr: request.listen_addr,

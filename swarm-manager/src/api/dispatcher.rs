@@ -17,6 +17,7 @@ use swarm_core::{
     leader::{HeartbeatTimes, Left, SessionId},
     model::{Availability, Role, Version},
 };
+use swarm_manager_replica::drive::{DriveHandle, Event, Registration};
 use swarm_proto::{
     Wire,
     session::{AgentEvent, Hello, ManagerInfo, Trust, Welcome, split_delta},
@@ -33,7 +34,6 @@ use super::{caller, malformed, refuse};
 use crate::{
     clock::SystemRandom,
     daemon::{Manager, Running},
-    drive::{DriveHandle, Event, Registration},
 };
 
 /// Changes within this time travel together.

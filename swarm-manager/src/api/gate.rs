@@ -18,6 +18,7 @@ use swarm_core::{
     model::Role,
     store::Store,
 };
+use swarm_manager_replica::timing::LEADER_PATIENCE;
 use swarm_proto::{MAX_MESSAGE_BYTES, tls};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -38,8 +39,6 @@ use crate::{
     },
 };
 
-/// How long a call waits for a leader to be elected.
-const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the news of another leader may take after one said that it does not lead.
 const NEWS_PATIENCE: Duration = Duration::from_secs(1);
 /// Times a call is offered to leaders that cannot be reached.

@@ -4,19 +4,21 @@
 mod file;
 mod wire;
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use serde::{Deserialize, Serialize};
-use swarm_core::store::{Object, Store};
+use swarm_core::store::Store;
+use swarm_manager_replica::Snapshots;
+pub(crate) use swarm_manager_replica::content::{read_store, write_store};
 
 pub(crate) use self::{
     file::{FileInfo, SnapshotData, SnapshotDir},
     wire::{Incoming, IncomingError, header, pieces},
 };
-use super::{database::StateDb, types::SnapshotMeta};
-
-/// Version of the content's form.
-const CONTENT_VERSION: u32 = 1;
+use super::{
+    database::{StateDb, blocking},
+    types::SnapshotMeta,
+};
 
 /// A snapshot that counts: which state it is, and its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,46 +34,6 @@ impl Stored {
     }
 }
 
-/// Begins a snapshot's content; so many objects follow.
-#[derive(Serialize, Deserialize)]
-struct ContentHeader {
-    version: u32,
-    index: u64,
-    objects: u64,
-}
-
-/// Writes the content of a snapshot: a header and every object, each as CBOR.
-pub(crate) fn write_store(store: &Store, mut output: impl Write) -> io::Result<()> {
-    let header = ContentHeader {
-        version: CONTENT_VERSION,
-        index: store.index(),
-        objects: store.objects().count() as u64,
-    };
-    ciborium::into_writer(&header, &mut output).map_err(unwritten)?;
-    for object in store.objects() {
-        ciborium::into_writer(&object, &mut output).map_err(unwritten)?;
-    }
-    Ok(())
-}
-
-/// Reads the content of a snapshot.
-pub(crate) fn read_store(mut input: impl Read) -> io::Result<Store> {
-    let header: ContentHeader = ciborium::from_reader(&mut input).map_err(unread)?;
-    if header.version != CONTENT_VERSION {
-        let text = format!(
-            "the snapshot is of form {}, this program knows {CONTENT_VERSION}; it was made by a newer one",
-            header.version
-        );
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    let mut store = Store::at_index(header.index);
-    for _number in 0..header.objects {
-        let object: Object = ciborium::from_reader(&mut input).map_err(unread)?;
-        store.restore(object);
-    }
-    Ok(store)
-}
-
 /// Reads a snapshot's store and checks the whole file.
 pub(crate) fn load_store(data: &SnapshotData) -> io::Result<Store> {
     let mut reader = data.reader();
@@ -85,6 +47,53 @@ pub(crate) fn write_file(dir: &SnapshotDir, store: &Store) -> io::Result<Snapsho
     let mut writer = dir.create()?;
     write_store(store, &mut writer)?;
     writer.finish()
+}
+
+impl Snapshots for StateDb {
+    type Data = SnapshotData;
+
+    fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotData)>> {
+        let Some(stored) = self.snapshots()?.into_iter().next() else {
+            return Ok(None);
+        };
+        let data = self.snapshot_dir().open(&stored.file)?;
+        Ok(Some((stored.meta, data)))
+    }
+
+    fn load(&self, data: &SnapshotData) -> io::Result<Store> {
+        load_store(data)
+    }
+
+    async fn write(
+        &self,
+        meta: SnapshotMeta,
+        store: Store,
+        keep_old: u64,
+    ) -> io::Result<SnapshotData> {
+        let db = self.clone();
+        blocking(move || {
+            let data = write_file(db.snapshot_dir(), &store)?;
+            save(&db, &meta, &data, keep_old)?;
+            Ok(data)
+        })
+        .await
+    }
+
+    async fn install(
+        &self,
+        meta: SnapshotMeta,
+        data: SnapshotData,
+        keep_old: u64,
+    ) -> io::Result<Store> {
+        let db = self.clone();
+        blocking(move || {
+            let data = db.snapshot_dir().adopt(data)?;
+            let store = load_store(&data)?; // as a whole, before anything counts on it
+            save(&db, &meta, &data, keep_old)?;
+            Ok(store)
+        })
+        .await
+    }
 }
 
 /// Makes a snapshot count and forgets the ones before it but `keep_old`. A snapshot older than the newest one is dropped: it was
@@ -115,20 +124,6 @@ pub(crate) fn save(
         db.snapshot_dir().remove(&old.file);
     }
     Ok(())
-}
-
-fn unwritten(error: ciborium::ser::Error<io::Error>) -> io::Error {
-    match error {
-        ciborium::ser::Error::Io(error) => error,
-        ciborium::ser::Error::Value(text) => io::Error::other(text),
-    }
-}
-
-fn unread(error: ciborium::de::Error<io::Error>) -> io::Error {
-    if let ciborium::de::Error::Io(error) = error {
-        return error;
-    }
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
 #[cfg(test)]
