@@ -12,7 +12,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -29,6 +28,7 @@ use swarm_core::{
 use swarm_manager_replica::{
     compaction,
     drive::{self, DriveHandle},
+    timing::UNREACHABLE_AFTER,
 };
 use swarm_proto::{
     Wire as _,
@@ -50,9 +50,6 @@ use crate::{
         seal::KeyError,
     },
 };
-
-/// Silence of a manager after which it counts as unreachable.
-const UNREACHABLE_AFTER: Duration = Duration::from_secs(3);
 
 /// Where everything is.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ mod lookup;
 mod members;
 mod network;
 mod node;
+mod quorum;
 mod service;
 mod skew;
 mod validate;
@@ -25,6 +26,7 @@ pub use lookup::{find_network, find_node, find_service, find_task};
 pub use members::{MemberFix, RaftMember, forget_newcomer, member_fixes};
 pub use network::{create_network, remove_network};
 pub use node::{NewNode, add_node, force_new_cluster, remove_node, set_manager, update_node};
+pub use quorum::check_quorum_without;
 pub use service::{create_service, remove_service, update_service};
 pub use skew::check_clock;
 

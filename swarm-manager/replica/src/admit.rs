@@ -1,14 +1,62 @@
-//! Who may send Raft messages (`docs/consensus.md`, rule 9).
+//! Whose Raft messages are taken (`docs/consensus.md`, rule 9). A certificate outlives the membership it was issued for, so it
+//! does not suffice: whoever misuses one could depose a leader with a vote or write entries of its own.
 
 use crate::types::{Membership, RaftId};
 
-/// Whether member `us`, which knows this membership, takes messages of node `sender`.
-pub fn may_send(membership: &Membership, us: RaftId, sender: &str) -> bool {
-    // Numbers are never used again, so memberships without ours are from before we joined: while the log arrives,
-    // they say nothing about who leads now.
-    let is_joining = membership.nodes().all(|(id, _)| *id != us);
-    let mut nodes = membership.nodes();
-    is_joining || nodes.any(|(_, member)| member.node_id == sender)
+/// What a message asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Whether a vote would be given; changes nothing here.
+    PreVote,
+    /// A vote.
+    Vote {
+        /// At the leader's own wish, while it still leads.
+        by_transfer: bool,
+    },
+    /// Entries, or a heartbeat.
+    Entries,
+    /// A whole state.
+    Snapshot,
+    /// That this manager takes the leadership over.
+    Transfer,
+}
+
+/// Who speaks, as far as a membership tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaker {
+    /// The membership names this number for this node.
+    Named,
+    /// It names another node for the number.
+    Misnamed,
+    /// It does not name the number. A manager that was away cannot tell who came later from who went later.
+    Stranger,
+}
+
+fn speaker(membership: &Membership, sender: &str, number: RaftId) -> Speaker {
+    match membership.get_node(&number) {
+        Some(member) if member.node_id == sender => Speaker::Named,
+        Some(_other) => Speaker::Misnamed,
+        None => Speaker::Stranger,
+    }
+}
+
+/// Whether a message of node `sender`, which speaks as member `number`, is taken by a manager that knows this membership. A
+/// stranger is heard only in a silence: by a manager that has long heard no leader it knows. It may have been away while
+/// all others were replaced, and would wait for ever for those it knows.
+pub(crate) fn listens(
+    membership: &Membership,
+    sender: &str,
+    number: RaftId,
+    message: Message,
+    silence: bool,
+) -> bool {
+    match (speaker(membership, sender, number), message) {
+        (Speaker::Named, _) | (Speaker::Stranger, Message::PreVote) => true,
+        // Who hands over to us has sent us everything before, its own membership included.
+        (Speaker::Misnamed, _) | (Speaker::Stranger, Message::Transfer) => false,
+        (Speaker::Stranger, Message::Vote { by_transfer }) => silence && !by_transfer,
+        (Speaker::Stranger, Message::Entries | Message::Snapshot) => silence,
+    }
 }
 
 #[cfg(test)]
@@ -19,15 +67,33 @@ mod tests {
     use crate::types::Member;
 
     #[test]
-    fn members_are_heard_by_members_and_everyone_by_who_joins() {
+    fn members_are_heard_always_and_strangers_in_a_silence() {
         let member = |node_id: &str| Member {
             node_id: node_id.to_owned(),
             addr: String::new(),
         };
         let known = Membership::from(BTreeMap::from([(1, member("a")), (2, member("b"))]));
-        assert!(may_send(&known, 1, "b"));
-        assert!(!may_send(&known, 1, "c"));
-        assert!(may_send(&known, 3, "c"), "who joins does not know yet");
-        assert!(may_send(&Membership::default(), 1, "a"));
+        let vote = |by_transfer| Message::Vote { by_transfer };
+        let all = [
+            Message::PreVote,
+            vote(false),
+            vote(true),
+            Message::Entries,
+            Message::Snapshot,
+            Message::Transfer,
+        ];
+        for (sender, number, silence, taken) in [
+            ("b", 2, false, [true; 6]),
+            ("b", 2, true, [true; 6]),
+            // a member under another's number
+            ("b", 1, true, [false; 6]),
+            // not a member here: added later, or removed, or a member under a number it made up
+            ("c", 3, false, [true, false, false, false, false, false]),
+            ("b", 3, false, [true, false, false, false, false, false]),
+            ("c", 3, true, [true, true, false, true, true, false]),
+        ] {
+            let heard = all.map(|message| listens(&known, sender, number, message, silence));
+            assert_eq!(heard, taken, "{sender} as {number}, silence {silence}");
+        }
     }
 }

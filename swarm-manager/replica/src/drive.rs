@@ -190,6 +190,11 @@ impl<P: Platform> Drive<P> {
         let Ok(_alone) = self.raft.changing.try_lock() else {
             return;
         };
+        if let Err(error) = self.raft.settle().await {
+            tracing::warn!(%error, "the managers still need two majorities");
+            P::Types::sleep(RETRY_PAUSE).await;
+            return;
+        }
         let fixes = {
             let members = self.raft.members_for_core();
             control::member_fixes(&self.raft.store().read(), &members, self.raft.raft_id())

@@ -22,7 +22,7 @@ pub fn new_raft_id(random: &mut dyn Random) -> RaftId {
 impl<P: Platform> RaftNode<P> {
     /// Gives a manager a number (`raft_id` 0), or makes it a voter under the number it has and says so in its node object. May
     /// be repeated; a member that repeats it with another address has moved. `reachable` is awaited before anything depends on
-    /// the address of a new voter.
+    /// a new address.
     pub async fn join(
         &self,
         node: &NodeId,
@@ -75,8 +75,15 @@ impl<P: Platform> RaftNode<P> {
         reachable: impl Future<Output = Result<(), ControlError>> + Send,
     ) -> Result<(), ControlError> {
         let voters = self.voters();
+        if voters.get(&raft_id) == Some(&member) {
+            return Ok(());
+        }
+        // Before anything is taken away: a typing error must not cost a voter.
+        if let Err(refusal) = reachable.await {
+            self.forget_newcomer(node).await;
+            return Err(refusal);
+        }
         match voters.get(&raft_id) {
-            Some(known) if *known == member => return Ok(()),
             Some(known) if known.node_id == member.node_id => {
                 tracing::info!(%node, from = %known.addr, to = %member.addr, "manager has moved");
                 if raft_id == self.raft_id() {
@@ -94,10 +101,6 @@ impl<P: Platform> RaftNode<P> {
             // The node lost its state and comes back under a new number: the old member will never answer again.
             tracing::warn!(%node, raft_id = other, addr = %known.addr, "old member is replaced");
             self.remove_voter(*other).await?;
-        }
-        if let Err(refusal) = reachable.await {
-            self.forget_newcomer(node).await;
-            return Err(refusal);
         }
         self.add_voter(raft_id, member).await
     }

@@ -27,11 +27,11 @@ pub mod timing;
 pub mod types;
 mod write;
 
-pub use admit::may_send;
+pub use admit::Message;
 pub use join::new_raft_id;
 pub use log::{LogDisk, LogEnds, LogStore};
 pub use node::{Leadership, RaftNode, config};
-pub use platform::{Platform, Raft};
+pub use platform::{Platform, Raft, SnapshotOf};
 pub use refusal::{LEADER_MOVED, NO_LEADER};
 pub use state_machine::{Builder, Snapshots, StateMachine};
 pub use store::SharedStore;

@@ -8,13 +8,16 @@ use openraft::{
     errors::{ClientWriteError, RaftError},
     type_config::TypeConfigExt as _,
 };
-use swarm_core::control::{Code, ControlError, RaftMember};
+use swarm_core::control::{Code, ControlError, RaftMember, check_quorum_without};
 
 use crate::{
     node::RaftNode,
     platform::Platform,
     refusal::{refused, too_late},
-    timing::{CATCH_UP_TIMEOUT, HAND_OVER_TIMEOUT, HEIR_HEARD_WITHIN, WRITE_TIMEOUT},
+    timing::{
+        CATCH_UP_TIMEOUT, FIRST_ANSWERS, HAND_OVER_TIMEOUT, HEIR_HEARD_WITHIN, UNREACHABLE_AFTER,
+        WRITE_TIMEOUT,
+    },
     types::{Member, RaftId},
 };
 
@@ -74,8 +77,45 @@ impl<P: Platform> RaftNode<P> {
         }
     }
 
-    /// Ends a member's membership. A leader that removes itself hands over first.
+    /// Ends a membership change that was cut short between its two entries: until then both majorities are needed.
+    pub(crate) async fn settle(&self) -> Result<(), ControlError> {
+        if self.membership().get_joint_config().len() < 2 {
+            return Ok(());
+        }
+        tracing::info!("a change of the members that was cut short is finished");
+        let nobody = ChangeMembers::AddVoterIds(BTreeSet::new());
+        self.change_members(nobody).await
+    }
+
+    /// Waits until enough of the others answer to go on without one, but not for long: who has just begun to lead has
+    /// heard nobody yet.
+    async fn await_quorum_without(&self, id: RaftId) -> Result<(), ControlError> {
+        let mut metrics = self.raft().metrics();
+        let check = || {
+            let voters = self.voters().into_keys().collect();
+            check_quorum_without(&voters, &self.answering(), &id)
+        };
+        let enough = async { while check().is_err() && metrics.changed().await.is_ok() {} };
+        if P::Types::timeout(FIRST_ANSWERS, enough).await.is_err() {
+            tracing::debug!(raft_id = id, "too few of the others answer");
+        }
+        check()
+    }
+
+    /// This leader and the members that answered it lately.
+    fn answering(&self) -> BTreeSet<RaftId> {
+        let heartbeat = self.raft().metrics().borrow_watched().heartbeat.clone();
+        let heard = heartbeat.into_iter().flatten();
+        let others = heard.filter_map(|(id, last)| {
+            let lately = last.is_some_and(|moment| moment.elapsed() < UNREACHABLE_AFTER);
+            lately.then_some(id)
+        });
+        others.chain([self.raft_id()]).collect()
+    }
+
+    /// Ends a member's membership, if the rest can go on without it. A leader that removes itself hands over first.
     pub(crate) async fn remove_voter(&self, id: RaftId) -> Result<(), ControlError> {
+        self.await_quorum_without(id).await?;
         self.change_members(ChangeMembers::RemoveVoters(BTreeSet::from([id])))
             .await
     }

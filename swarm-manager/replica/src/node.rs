@@ -11,7 +11,7 @@ use openraft::{
     alias::{InstantOf, WatchReceiverOf, WatchSenderOf},
     async_runtime::watch::WatchReceiver as _,
     errors::Fatal,
-    raft::{AppendEntriesRequest, AppendEntriesResponse},
+    raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse},
     type_config::TypeConfigExt as _,
 };
 use swarm_core::{
@@ -21,15 +21,15 @@ use swarm_core::{
 };
 
 use crate::{
-    admit::may_send,
-    platform::{Platform, Raft},
+    admit::{Message, listens},
+    platform::{Platform, Raft, SnapshotOf},
     refusal::{refused, too_late, unreadable},
     store::SharedStore,
     timing::{
         ELECTION_MAX_MS, ELECTION_MIN_MS, HEARTBEAT_MS, LEADER_SILENCE, QUORUM_CHECK,
-        QUORUM_PROBE_MS, QUORUM_SILENCE, WRITE_TIMEOUT,
+        QUORUM_PROBE_MS, QUORUM_SILENCE, STRANGER_SILENCE, WRITE_TIMEOUT,
     },
-    types::{Command, Member, Membership, RaftId},
+    types::{Command, Member, Membership, RaftId, Vote},
 };
 
 /// How openraft is set up.
@@ -75,6 +75,8 @@ pub struct RaftNode<P: Platform> {
     /// One change of the members at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     heard: Arc<Mutex<HeardSender<P>>>,
+    /// When a leader spoke that the membership here names; the start, if none did.
+    named_at: Arc<Mutex<InstantOf<P::Types>>>,
 }
 
 type HeardSender<P> = WatchSenderOf<<P as Platform>::Types, Option<Heard<P>>>;
@@ -96,6 +98,7 @@ impl<P: Platform> Clone for RaftNode<P> {
             platform: self.platform.clone(),
             changing: Arc::clone(&self.changing),
             heard: Arc::clone(&self.heard),
+            named_at: Arc::clone(&self.named_at),
         }
     }
 }
@@ -127,6 +130,7 @@ impl<P: Platform> RaftNode<P> {
             platform,
             changing: Arc::default(),
             heard: Arc::new(Mutex::new(heard)),
+            named_at: Arc::new(Mutex::new(P::Types::now())),
         }
     }
 
@@ -322,14 +326,46 @@ impl<P: Platform> RaftNode<P> {
                     *heard = Some(Heard { leader, at });
                     true
                 });
+                self.note_named(leader);
             }
         }
         Ok(answer)
     }
 
-    /// Whether messages of this node are taken.
-    pub fn admits(&self, sender: &str) -> bool {
-        may_send(&self.membership(), self.raft_id, sender)
+    /// Takes a leader's whole state.
+    pub async fn install_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: SnapshotOf<P>,
+    ) -> Result<SnapshotResponse<P::Types>, ControlError> {
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+        let failed = |error| ControlError::new(Code::Unavailable, format!("raft: {error}"));
+        let installed = installed.map_err(|error| failed(error.to_string()))?;
+        self.note_named(vote.leader_id.node_id);
+        Ok(installed)
+    }
+
+    fn note_named(&self, leader: RaftId) {
+        if self.membership().get_node(&leader).is_some() {
+            *self.named_at() = P::Types::now();
+        }
+    }
+
+    fn named_at(&self) -> MutexGuard<'_, InstantOf<P::Types>> {
+        self.named_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a message of this node is taken, which speaks as this member.
+    pub fn admits(&self, sender: &str, number: RaftId, message: Message) -> bool {
+        let membership = self.membership();
+        // Numbers are never used again: memberships without ours are from before we joined, and say nothing about who leads.
+        let is_joining = membership.get_node(&self.raft_id).is_none();
+        let is_silent = || {
+            self.named_at().elapsed() >= STRANGER_SILENCE
+                && !matches!(self.leadership(), Leadership::Here { .. })
+        };
+        let silence = is_joining || is_silent();
+        listens(&membership, sender, number, message, silence)
     }
 
     pub(crate) fn membership(&self) -> Membership {

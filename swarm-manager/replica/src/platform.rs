@@ -3,7 +3,7 @@
 use openraft::storage::RaftStateMachine;
 use swarm_core::{id::Random, time::Timestamp};
 
-use crate::types::Types;
+use crate::types::{Snapshot, Types};
 
 /// The runtime, the clock and the randomness of one manager. Cheap to clone.
 pub trait Platform: Clone + Send + Sync + 'static {
@@ -21,3 +21,7 @@ pub trait Platform: Clone + Send + Sync + 'static {
 
 /// The running consensus of a platform.
 pub type Raft<P> = openraft::Raft<<P as Platform>::Types, <P as Platform>::Machine>;
+
+/// A snapshot of a platform.
+pub type SnapshotOf<P> =
+    Snapshot<<<P as Platform>::Machine as RaftStateMachine<<P as Platform>::Types>>::SnapshotData>;

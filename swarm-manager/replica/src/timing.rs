@@ -20,6 +20,8 @@ pub const ELECTION_MAX_MS: u64 = 300;
 /// How long entries may take to be synced by a follower and acknowledged. openraft grants them a heartbeat's interval, which a busy
 /// disk exceeds: they would be sent again and again.
 pub const APPEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the transfer of a snapshot may stand still.
+pub const STALL: Duration = Duration::from_secs(15);
 /// A leader without a majority keeps quiet for this long at a time, so that those who hear it but are not heard elect another.
 pub const QUORUM_PROBE_MS: u64 = 700;
 /// Without an answer from a majority for this long a leader no longer counts itself as one: others have long elected another.
@@ -28,8 +30,14 @@ pub const QUORUM_SILENCE: Duration = Duration::from_secs(1);
 pub const QUORUM_CHECK: Duration = Duration::from_millis(250);
 /// A leader that was not heard for this long is not asked for anything; the next message of it, or of its successor, is awaited.
 pub const LEADER_SILENCE: Duration = Duration::from_millis(350);
+/// A manager that heard no leader it knows for this long listens to others as well; far above any election.
+pub const STRANGER_SILENCE: Duration = Duration::from_secs(10);
 /// How long a call waits for a leader to be elected.
 pub const LEADER_PATIENCE: Duration = Duration::from_secs(5);
+/// Silence of a manager after which it counts as unreachable.
+pub const UNREACHABLE_AFTER: Duration = Duration::from_secs(3);
+/// How long a new leader waits for the first answers of the others.
+pub const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long an heir may take to lead.
 pub const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How recently an heir must have answered.

@@ -458,13 +458,9 @@ impl GateLayer {
         }
         let running = self.manager.running()?;
         match running.raft.await_speaking_leader(patience).await {
-            Leadership::Here { .. } => {
-                let known = check_membership(&running.raft.store().read(), &caller, route);
-                if known.is_err() {
-                    // A leader that has just started has not applied all it has: what it misses may be there.
-                    running.raft.linearize().await?;
-                    check_membership(&running.raft.store().read(), &caller, route)?;
-                }
+            Leadership::Here { term } => {
+                await_lead(&running, term, patience).await?;
+                check_membership(&running.raft.store().read(), &caller, route)?;
                 request.extensions_mut().insert(caller);
                 Ok(Way::Here)
             }
@@ -497,6 +493,21 @@ impl GateLayer {
             .map_err(|error| unusable(error.to_string()))?;
         *known = Some((member.clone(), channel.clone()));
         Ok(channel)
+    }
+}
+
+/// Waits until this leader has everything that earlier ones committed: before, it may not know who was removed.
+async fn await_lead(running: &Running, term: u64, patience: Duration) -> Result<(), ControlError> {
+    let mut leading = running.drive.leading();
+    let begun = async {
+        tokio::select! {
+            begun = leading.wait_for(|leads| *leads) => begun.is_ok(),
+            () = running.raft.until_deposed(term) => false,
+        }
+    };
+    match tokio::time::timeout(patience, begun).await {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(ControlError::new(Code::Unavailable, NO_LEADER)),
     }
 }
 

@@ -1,20 +1,26 @@
-//! Raft between managers: its messages, and joining and leaving. The sender must be a member (or we are new and know none),
-//! and the message must be meant for us.
+//! Raft between managers: its messages, and joining and leaving. A message must be meant for us, and its sender must be one that
+//! is listened to.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use openraft::{raft::AppendEntriesRequest, storage::Snapshot};
+use openraft::{
+    raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
+    storage::Snapshot,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use swarm_core::{
     control::{Code, ControlError},
     id::NodeId,
 };
-use swarm_manager_replica::timing::REACH_TIMEOUT;
+use swarm_manager_replica::{
+    Message,
+    timing::{REACH_TIMEOUT, STALL},
+};
 use swarm_proto::{
     Wire,
     client::CaClient,
     tls,
-    wire::{self, RaftMessage, raft_server},
+    wire::{self, RaftMessage, raft_server, snapshot_chunk::Part},
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,8 +28,8 @@ use super::{caller, malformed, refuse};
 use crate::{
     daemon::{Manager, Running},
     raft::{
-        snapshot::{Incoming, IncomingError},
-        types::{RaftId, TypeConfig, decode, encode},
+        snapshot::{Incoming, IncomingError, vote_of},
+        types::{RaftId, TypeConfig, Vote, decode, encode},
     },
 };
 
@@ -43,19 +49,37 @@ impl RaftApi {
         }
     }
 
-    /// The consensus, if the caller may speak to it about `target`.
-    fn admit<T>(&self, request: &Request<T>) -> Result<Arc<Running>, Status> {
+    /// A message and the consensus it is for, if it is taken of the caller. `what` gives the member it speaks as, and what for.
+    fn receive<Q: DeserializeOwned>(
+        &self,
+        request: Request<RaftMessage>,
+        what: impl FnOnce(&Q) -> (RaftId, Message),
+    ) -> Result<(Arc<Running>, Q), Status> {
         let running = self.manager.running().map_err(refuse)?;
-        let caller = caller::of_request(request)?;
-        let sender = caller.node().map_err(refuse)?;
-        if running.raft.admits(sender.as_str()) {
-            return Ok(running);
-        }
-        Err(refuse(ControlError::new(
-            Code::PermissionDenied,
-            format!("node {sender} is not a member of raft"),
-        )))
+        let sender = sender(&request)?;
+        let message = request.into_inner();
+        meant_for_us(&running, message.target)?;
+        let body =
+            decode(&message.body).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (number, what) = what(&body);
+        admit(&running, &sender, number, what)?;
+        Ok((running, body))
     }
+}
+
+fn sender<T>(request: &Request<T>) -> Result<NodeId, Status> {
+    let caller = caller::of_request(request)?;
+    caller.node().cloned().map_err(refuse)
+}
+
+fn admit(running: &Running, sender: &NodeId, number: RaftId, what: Message) -> Result<(), Status> {
+    if running.raft.admits(sender.as_str(), number, what) {
+        return Ok(());
+    }
+    Err(refuse(ControlError::new(
+        Code::PermissionDenied,
+        format!("node {sender} is not known here as member {number} of raft"),
+    )))
 }
 
 fn meant_for_us(running: &Running, target: RaftId) -> Result<(), Status> {
@@ -67,10 +91,6 @@ fn meant_for_us(running: &Running, target: RaftId) -> Result<(), Status> {
         Code::FailedPrecondition,
         format!("the message is for raft member {target}, this is {us}"),
     )))
-}
-
-fn open<T: DeserializeOwned>(message: &RaftMessage) -> Result<T, Status> {
-    decode(&message.body).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 fn reply<T: Serialize>(value: &T) -> Result<Response<RaftMessage>, Status> {
@@ -95,9 +115,11 @@ impl raft_server::Raft for RaftApi {
             .clone();
         let request = request.into_inner();
         let addr = SocketAddr::from_wire(request.addr).map_err(malformed)?;
-        let raft_id = join(&running, &node, addr, request.raft_id)
-            .await
-            .map_err(refuse)?;
+        // Not with this call: a change of the members that is dropped half way needs two majorities until it is finished.
+        let join = async move { join(&running, &node, addr, request.raft_id).await };
+        let joined = tokio::spawn(join).await;
+        let joined = joined.map_err(|error| Status::internal(error.to_string()))?;
+        let raft_id = joined.map_err(refuse)?;
         Ok(Response::new(wire::JoinReply { raft_id }))
     }
 
@@ -118,42 +140,40 @@ impl raft_server::Raft for RaftApi {
         &self,
         request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
-        let message = request.into_inner();
-        meant_for_us(&running, message.target)?;
-        let entries: AppendEntriesRequest<TypeConfig> = open(&message)?;
+        let what =
+            |entries: &AppendEntriesRequest<TypeConfig>| (speaker(&entries.vote), Message::Entries);
+        let (running, entries) = self.receive(request, what)?;
         let answer = running.raft.append_entries(entries).await;
         reply(&answer.map_err(refuse)?)
     }
 
     async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
-        let message = request.into_inner();
-        meant_for_us(&running, message.target)?;
-        let raft = running.raft.raft();
-        reply(&raft.vote(open(&message)?).await.map_err(failed)?)
+        let what = |vote: &VoteRequest<TypeConfig>| {
+            let by_transfer = vote.leadership_transfer;
+            (speaker(&vote.vote), Message::Vote { by_transfer })
+        };
+        let (running, vote) = self.receive(request, what)?;
+        reply(&running.raft.raft().vote(vote).await.map_err(failed)?)
     }
 
     async fn pre_vote(
         &self,
         request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
-        let message = request.into_inner();
-        meant_for_us(&running, message.target)?;
-        let raft = running.raft.raft();
-        reply(&raft.pre_vote(open(&message)?).await.map_err(failed)?)
+        let what = |vote: &VoteRequest<TypeConfig>| (speaker(&vote.vote), Message::PreVote);
+        let (running, vote) = self.receive(request, what)?;
+        reply(&running.raft.raft().pre_vote(vote).await.map_err(failed)?)
     }
 
     async fn transfer_leader(
         &self,
         request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
-        let message = request.into_inner();
-        meant_for_us(&running, message.target)?;
-        let raft = running.raft.raft();
-        let handled = raft.handle_transfer_leader(open(&message)?);
+        let what = |transfer: &TransferLeaderRequest<TypeConfig>| {
+            (speaker(transfer.from_leader()), Message::Transfer)
+        };
+        let (running, transfer) = self.receive(request, what)?;
+        let handled = running.raft.raft().handle_transfer_leader(transfer);
         reply(&handled.await.map_err(failed)?)
     }
 
@@ -161,7 +181,8 @@ impl raft_server::Raft for RaftApi {
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
+        let running = self.manager.running().map_err(refuse)?;
+        let sender = sender(&request)?;
         let Ok(_only) = self.installing.try_lock() else {
             return Err(Status::resource_exhausted(
                 "another snapshot is just arriving here",
@@ -169,21 +190,37 @@ impl raft_server::Raft for RaftApi {
         };
         let mut chunks = request.into_inner();
         let mut incoming = Incoming::new(running.raft.snapshot_dir().clone());
-        while let Some(chunk) = chunks.message().await? {
+        while let Some(chunk) = next_chunk(&mut chunks).await? {
+            if let Some(Part::Header(header)) = &chunk.part {
+                meant_for_us(&running, header.target)?;
+                let vote =
+                    vote_of(header).map_err(|error| Status::invalid_argument(error.to_string()))?;
+                admit(&running, &sender, speaker(&vote), Message::Snapshot)?;
+            }
             incoming = on_disk(move || {
                 incoming.accept(chunk)?;
                 Ok(incoming)
             })
             .await?;
-            if let Some(target) = incoming.target() {
-                meant_for_us(&running, target)?;
-            }
         }
         let (vote, meta, snapshot) = on_disk(move || incoming.finish()).await?;
-        let raft = running.raft.raft();
-        let installed = raft.install_full_snapshot(vote, Snapshot { meta, snapshot });
-        reply(&installed.await.map_err(failed)?)
+        let snapshot = Snapshot { meta, snapshot };
+        let installed = running.raft.install_snapshot(vote, snapshot).await;
+        reply(&installed.map_err(refuse)?)
     }
+}
+
+/// The member that speaks: a leader or a candidate.
+fn speaker(vote: &Vote) -> RaftId {
+    vote.leader_id.node_id
+}
+
+/// The next message of a transfer, which must not stand still: another leader's waits behind it.
+async fn next_chunk(
+    chunks: &mut Streaming<wire::SnapshotChunk>,
+) -> Result<Option<wire::SnapshotChunk>, Status> {
+    let next = tokio::time::timeout(STALL, chunks.message()).await;
+    next.map_err(|_elapsed| Status::deadline_exceeded("the snapshot does not go on"))?
 }
 
 /// Works on an arriving snapshot away from the runtime's threads.

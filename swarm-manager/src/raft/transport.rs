@@ -20,7 +20,7 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use swarm_core::id::NodeId;
-use swarm_manager_replica::timing::APPEND_TIMEOUT;
+use swarm_manager_replica::timing::{APPEND_TIMEOUT, STALL};
 use swarm_proto::{
     MAX_MESSAGE_BYTES, tls,
     wire::{self, RaftMessage, raft_client::RaftClient},
@@ -42,8 +42,6 @@ const MAX_APPEND_BYTES: usize = 4 * 1024 * 1024;
 /// Time without a single answer after which a connection is made anew: what waits in a connection over a cut line comes through
 /// only when the kernel tries again, seconds after the line is back.
 const SILENCE: Duration = Duration::from_millis(500);
-/// How long a transfer may stand still.
-const STALL: Duration = Duration::from_secs(15);
 /// How long the receiver may take to read and install a whole snapshot. A receiver that is gone is noticed by the connection.
 const INSTALL_TIMEOUT: Duration = Duration::from_mins(10);
 

@@ -13,7 +13,7 @@ pub(crate) use swarm_manager_replica::content::{read_store, write_store};
 
 pub(crate) use self::{
     file::{FileInfo, SnapshotData, SnapshotDir},
-    wire::{Incoming, IncomingError, header, pieces},
+    wire::{Incoming, IncomingError, header, pieces, vote_of},
 };
 use super::{
     database::{StateDb, blocking},

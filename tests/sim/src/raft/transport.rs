@@ -14,7 +14,7 @@ use openraft::{
     },
 };
 use openraft_rt_sim::SimRuntime;
-use swarm_manager_replica::timing::APPEND_TIMEOUT;
+use swarm_manager_replica::{Message, timing::APPEND_TIMEOUT};
 
 use super::{
     snapshot::SnapshotData,
@@ -67,9 +67,16 @@ fn unreachable(why: &str) -> RPCError<TypeConfig> {
 }
 
 /// The process that is to take a message, if it is the one that is meant and admits the sender.
-fn receiver(cluster: &Cluster, to: HostId, target: RaftId, sender: &str) -> Option<Arc<Process>> {
+fn receiver(
+    cluster: &Cluster,
+    to: HostId,
+    target: RaftId,
+    sender: &str,
+    (vote, what): (Vote, Message),
+) -> Option<Arc<Process>> {
     let process = cluster.process(to)?;
-    let takes = process.raft_id == target && process.raft.admits(sender);
+    let number = vote.leader_id.node_id;
+    let takes = process.raft_id == target && process.raft.admits(sender, number, what);
     takes.then_some(process)
 }
 
@@ -78,6 +85,7 @@ impl Connection {
     async fn call<Q, A, F>(
         &self,
         limit: Duration,
+        spoken: (Vote, Message),
         request: Q,
         handle: impl Fn(RaftNode, Q) -> F + Clone + Send + Sync + 'static,
     ) -> Result<A, RPCError<TypeConfig>>
@@ -101,13 +109,13 @@ impl Connection {
                 spawn(async move {
                     sleep(cluster.ground.millis(1, COPY_DELAY_MS)).await;
                     cluster.network.datagram(host, to).await;
-                    if let Some(process) = receiver(&cluster, to, target, &sender) {
+                    if let Some(process) = receiver(&cluster, to, target, &sender, spoken) {
                         drop(handle(process.raft.clone(), request).await);
                     }
                 });
             }
             cluster.network.datagram(host, to).await;
-            let process = receiver(cluster, to, target, sender)?;
+            let process = receiver(cluster, to, target, sender, spoken)?;
             // The receiver finishes what it began, whoever still waits.
             let answer = SimRuntime::spawn(handle(process.raft.clone(), request)).await;
             cluster.network.datagram(to, host).await;
@@ -134,9 +142,12 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         } else {
             option.hard_ttl().max(APPEND_TIMEOUT)
         };
-        self.call(limit, rpc, |raft, rpc| async move {
-            raft.append_entries(rpc).await.ok()
-        })
+        self.call(
+            limit,
+            (rpc.vote, Message::Entries),
+            rpc,
+            |raft, rpc| async move { raft.append_entries(rpc).await.ok() },
+        )
         .await
     }
 
@@ -145,7 +156,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(option.hard_ttl(), rpc, |raft, rpc| async move {
+        let by_transfer = rpc.leadership_transfer;
+        let spoken = (rpc.vote, Message::Vote { by_transfer });
+        self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
             raft.raft().vote(rpc).await.ok()
         })
         .await
@@ -156,7 +169,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(option.hard_ttl(), rpc, |raft, rpc| async move {
+        let spoken = (rpc.vote, Message::PreVote);
+        self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
             raft.raft().pre_vote(rpc).await.ok()
         })
         .await
@@ -167,7 +181,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(option.hard_ttl(), rpc, |raft, rpc| async move {
+        let spoken = (*rpc.from_leader(), Message::Transfer);
+        self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
             raft.raft().handle_transfer_leader(rpc).await.ok()
         })
         .await
@@ -193,8 +208,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         .await;
         let sent = self.call(
             option.hard_ttl(),
+            (vote, Message::Snapshot),
             (vote, snapshot),
-            |raft, rpc| async move { raft.raft().install_full_snapshot(rpc.0, rpc.1).await.ok() },
+            |raft, rpc| async move { raft.install_snapshot(rpc.0, rpc.1).await.ok() },
         );
         sent.await.map_err(StreamingError::from)
     }
