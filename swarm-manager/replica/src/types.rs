@@ -29,7 +29,7 @@ pub type SnapshotMeta = openraft::SnapshotMeta<LeaderId, RaftId, Member>;
 /// A snapshot with its content.
 pub type Snapshot<D> = openraft::Snapshot<LeaderId, RaftId, Member, D>;
 
-/// Our instances of openraft. They differ in their runtime only.
+/// Our instances of openraft, made by `declare_raft_types!`. They differ in their runtime only.
 pub trait Types:
     RaftTypeConfig<
         D = Command,
@@ -42,21 +42,6 @@ pub trait Types:
         Payload = Payload,
         Entry = Entry,
     >
-{
-}
-
-impl<C> Types for C where
-    C: RaftTypeConfig<
-            D = Command,
-            R = Reply,
-            NodeId = RaftId,
-            Node = Member,
-            Term = u64,
-            LeaderId = LeaderId,
-            Vote = Vote,
-            Payload = Payload,
-            Entry = Entry,
-        >
 {
 }
 

@@ -1,9 +1,9 @@
 //! Our instance of openraft: the types every manager shares, on tokio.
 
-use swarm_manager_replica::types::Reply;
 pub(crate) use swarm_manager_replica::types::{
     Command, Entry, LogId, Member, RaftId, SnapshotMeta, StoredMembership, Vote, decode, encode,
 };
+use swarm_manager_replica::types::{Reply, Types};
 
 openraft::declare_raft_types!(
     /// Our instance of openraft.
@@ -12,3 +12,5 @@ openraft::declare_raft_types!(
         R = Reply,
         Node = Member,
 );
+
+impl Types for TypeConfig {}

@@ -1,9 +1,9 @@
 //! The managers' instance of openraft, on the deterministic runtime.
 
-use swarm_manager_replica::types::Reply;
 pub(crate) use swarm_manager_replica::types::{
     Command, Entry, LogId, Member, RaftId, SnapshotMeta, StoredMembership, Vote, decode, encode,
 };
+use swarm_manager_replica::types::{Reply, Types};
 
 openraft::declare_raft_types!(
     /// Our instance of openraft.
@@ -13,3 +13,5 @@ openraft::declare_raft_types!(
         Node = Member,
         AsyncRuntime = openraft_rt_sim::SimRuntime,
 );
+
+impl Types for TypeConfig {}
