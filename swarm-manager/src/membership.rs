@@ -9,7 +9,7 @@ use swarm_core::{
     model::{Cluster, Role},
     store::{Change, Object, Transaction},
 };
-use swarm_manager_replica::new_raft_id;
+use swarm_manager_replica::{new_raft_id, timing::CATCH_UP_TIMEOUT};
 use swarm_proto::{
     client::{InitRequest, Initialized},
     status,
@@ -167,6 +167,10 @@ impl Manager {
         let raft = self.start_raft(this, &identity).await?;
         let running = self.serve(raft, identity, listener).map_err(refused)?;
         join_as(&mut remote, advertise_addr, raft_id).await?;
+        // Before it knows the others, a restart elsewhere could tell nobody; before it has the settings, it would not lock its disk.
+        if !running.raft.await_membership(CATCH_UP_TIMEOUT).await {
+            tracing::warn!("the swarm's log has not arrived yet");
+        }
         lock::followed(self, &running).await;
         tracing::info!(raft_id, "joined the managers of the swarm");
         Ok(())

@@ -1,6 +1,9 @@
 //! Who is a member: voters in and out, where they are, and who leads next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use openraft::{
     ChangeMembers, Instant as _, RaftMetrics,
@@ -45,6 +48,19 @@ impl<P: Platform> RaftNode<P> {
             tracing::warn!(raft_id = id, %error, "a learner that was not admitted stays for now");
         }
         Err(failure)
+    }
+
+    /// Waits until the log that makes this manager a voter has arrived and is applied here: before, it knows neither the others nor
+    /// the cluster's settings. Gives whether it has.
+    pub async fn await_membership(&self, limit: Duration) -> bool {
+        let is_voter = |metrics: &RaftMetrics<P::Types>| {
+            let membership = &metrics.membership_config;
+            let since = membership.log_id().map(|id| id.index);
+            let counts = membership.voter_ids().any(|id| id == self.raft_id());
+            counts && metrics.last_applied.map(|id| id.index) >= since
+        };
+        let wait = self.raft().wait(Some(limit));
+        wait.metrics(is_voter, "its own membership").await.is_ok()
     }
 
     /// Writes where a member is reached now.
