@@ -359,7 +359,7 @@ async fn settings_take_effect_while_everything_runs() {
     };
     let opened = DispatcherClient::new(channel).open(hello).await;
     let (welcome, _sender, mut receiver) = opened.unwrap();
-    assert_eq!(welcome.heartbeat_period, Duration::from_millis(500));
+    assert_eq!(welcome.heartbeat_interval, Duration::from_millis(500));
 
     let cluster = control.cluster().await.unwrap();
     let mut spec = cluster.spec.clone();
