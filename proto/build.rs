@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = tonic_prost_build::Config::new();
     // Ordered maps, so that equal objects encode equally.
     config.btree_map(["."]);
-    // These carry tokens or keys; `src/secret.rs` and `src/redacted.rs` print them without.
+    // These carry tokens or keys; `src/redacted.rs` prints them without.
     config.skip_debug([
         ".swarm.v1.UnlockKey",
         ".swarm.v1.UnlockRequest",

@@ -9,7 +9,6 @@ pub mod client;
 pub mod convert;
 pub mod logs;
 mod redacted;
-mod secret;
 pub mod session;
 pub mod status;
 pub mod tls;

@@ -45,7 +45,7 @@ pub struct Welcome {
     /// This session.
     pub session_id: String,
     /// Send a heartbeat this often; five missed ones make the node "down".
-    pub heartbeat_period: Duration,
+    pub heartbeat_interval: Duration,
 }
 
 /// Where a manager is.
@@ -237,7 +237,7 @@ impl SessionReceiver {
                 availability: Wire::from_wire(change.availability)?,
             }),
             Kind::HeartbeatChanged(change) => Some(ManagerEvent::HeartbeatChanged(
-                Wire::from_wire(change.heartbeat_period_ns)?,
+                Wire::from_wire(change.heartbeat_interval_ns)?,
             )),
             Kind::Trust(trust) => Some(ManagerEvent::Trust(Wire::from_wire(trust)?)),
         })
@@ -379,7 +379,7 @@ impl Wire for Welcome {
         wire::Welcome {
             node_id: self.node_id.to_wire(),
             session_id: self.session_id.clone(),
-            heartbeat_period_ns: self.heartbeat_period.to_wire(),
+            heartbeat_interval_ns: self.heartbeat_interval.to_wire(),
         }
     }
 
@@ -387,7 +387,7 @@ impl Wire for Welcome {
         Ok(Self {
             node_id: Wire::from_wire(message.node_id)?,
             session_id: message.session_id,
-            heartbeat_period: Wire::from_wire(message.heartbeat_period_ns)?,
+            heartbeat_interval: Wire::from_wire(message.heartbeat_interval_ns)?,
         })
     }
 }

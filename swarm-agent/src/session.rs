@@ -128,7 +128,7 @@ impl Session {
                 info!(%manager, session = welcome.session_id, "session opened");
                 self.prefer(manager);
                 let error = self
-                    .exchange(&sender, receiver, welcome.heartbeat_period)
+                    .exchange(&sender, receiver, welcome.heartbeat_interval)
                     .await;
                 (true, error)
             }
@@ -158,7 +158,7 @@ impl Session {
         &self,
         sender: &SessionSender,
         mut receiver: SessionReceiver,
-        heartbeat_period: Duration,
+        heartbeat_interval: Duration,
     ) -> SessionError {
         let (reports, mut outbox) = mpsc::unbounded_channel();
         if self
@@ -168,7 +168,7 @@ impl Session {
         {
             return SessionError::Closed;
         }
-        let mut heartbeat = heartbeats(heartbeat_period);
+        let mut heartbeat = heartbeats(heartbeat_interval);
         let mut facts = self.facts.clone();
         facts.mark_changed(); // it may have changed since the hello
         loop {

@@ -13,14 +13,28 @@ struct Rule {
     path: &'static str,
     /// Values that change nothing and therefore pass.
     allowed: &'static [&'static str],
+    /// What there is instead, for those who wonder.
+    why: Option<&'static str>,
 }
 
 const fn refuse(path: &'static str) -> Rule {
-    Rule { path, allowed: &[] }
+    only(path, &[])
 }
 
 const fn only(path: &'static str, allowed: &'static [&'static str]) -> Rule {
-    Rule { path, allowed }
+    Rule {
+        path,
+        allowed,
+        why: None,
+    }
+}
+
+const fn explained(path: &'static str, why: &'static str) -> Rule {
+    Rule {
+        path,
+        allowed: &[],
+        why: Some(why),
+    }
 }
 
 const SERVICE: &[Rule] = &[
@@ -73,7 +87,10 @@ const CLUSTER: &[Rule] = &[
     refuse("TaskDefaults.LogDriver"),
     only("Raft.ElectionTick", &["10"]),
     only("Raft.HeartbeatTick", &["1"]),
-    refuse("Raft.KeepOldSnapshots"),
+    explained(
+        "CAConfig.ExternalCAs",
+        "(--external-ca): the managers sign all node certificates themselves, a signing service elsewhere",
+    ),
 ];
 
 /// Refuses what a service specification asks for in vain.
@@ -105,19 +122,13 @@ pub fn check_network(request: &Value) -> Result<(), Refusal> {
 
 /// Refuses what a cluster specification asks for in vain.
 pub fn check_cluster(spec: &Value) -> Result<(), Refusal> {
-    if violates(spec, "CAConfig.ExternalCAs", &[]) {
-        return Err(Refusal::unsupported(
-            "CAConfig.ExternalCAs (--external-ca): the managers sign all node certificates themselves, a signing service elsewhere",
-        ));
-    }
     check(spec, CLUSTER)
 }
 
 fn check(root: &Value, rules: &[Rule]) -> Result<(), Refusal> {
     rules.iter().try_for_each(|rule| {
         if violates(root, rule.path, rule.allowed) {
-            let name = rule.path.strip_prefix("TaskTemplate.").unwrap_or(rule.path);
-            Err(Refusal::unsupported(describe(root, rule.path, name)))
+            Err(Refusal::unsupported(describe(root, rule)))
         } else {
             Ok(())
         }
@@ -125,9 +136,13 @@ fn check(root: &Value, rules: &[Rule]) -> Result<(), Refusal> {
 }
 
 /// Name of the field, with the value where the field itself is fine and only this value is not.
-fn describe(root: &Value, path: &str, name: &str) -> String {
+fn describe(root: &Value, rule: &Rule) -> String {
+    let name = rule.path.strip_prefix("TaskTemplate.").unwrap_or(rule.path);
     let name = name.replace("[]", "");
-    let pointer = format!("/{}", path.replace('.', "/"));
+    if let Some(why) = rule.why {
+        return format!("{name} {why}");
+    }
+    let pointer = format!("/{}", rule.path.replace('.', "/"));
     match root.pointer(&pointer) {
         Some(Value::String(text)) => format!("{name} \"{text}\""),
         Some(Value::Number(number)) => format!("{name} {number}"),
@@ -233,6 +248,12 @@ mod tests {
         }
         let cluster = json!({"Raft": {"ElectionTick": 10, "HeartbeatTick": 1}, "CAConfig": {"NodeCertExpiry": 1}});
         assert_eq!(check_cluster(&cluster), Ok(()));
+        let kept = json!({"Raft": {"KeepOldSnapshots": 3}});
+        assert_eq!(check_cluster(&kept), Ok(()));
+        let external = json!({"CAConfig": {"ExternalCAs": [{"Protocol": "cfssl"}]}});
+        let refusal = check_cluster(&external).unwrap_err().to_string();
+        let why = "CAConfig.ExternalCAs (--external-ca): the managers sign all node certificates";
+        assert!(refusal.starts_with(why), "{refusal}");
         let locked = json!({"EncryptionConfig": {"AutoLockManagers": true}});
         assert_eq!(check_cluster(&locked), Ok(()));
     }

@@ -297,6 +297,10 @@ impl Cluster {
         self.settle();
     }
 
+    pub(crate) fn node_state(&self, name: &str) -> NodeState {
+        self.store.node(&id::<NodeId>(name)).unwrap().status.state
+    }
+
     pub(crate) fn service(&self, id: &ServiceId) -> &Service {
         self.store.service(id).unwrap()
     }

@@ -49,7 +49,7 @@ impl Agent {
         let opened = within("session", DispatcherClient::new(channel).open(hello)).await;
         let (welcome, sender, receiver) = opened.unwrap();
         assert_eq!(welcome.node_id, identity.this_node().node_id);
-        assert!(welcome.heartbeat_period <= Duration::from_secs(5));
+        assert!(welcome.heartbeat_interval <= Duration::from_secs(5));
         Self {
             sender,
             receiver,

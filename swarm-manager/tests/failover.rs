@@ -11,10 +11,7 @@
 
 mod host;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use host::{
     Host,
@@ -100,7 +97,6 @@ async fn a_frozen_leader_is_replaced_and_wakes_as_a_follower() {
 async fn a_leader_that_is_stopped_hands_over_first() {
     let [first, second, third] = three(24).await;
     written(&first.control(), "before").await;
-    let began = Instant::now();
     let stopping = tokio::spawn(first.stop());
     // Every write through another manager succeeds at its first attempt: nobody is told that the outcome is unknown.
     let mut writes = 0;
@@ -113,11 +109,6 @@ async fn a_leader_that_is_stopped_hands_over_first() {
     }
     let log = stopping.await.unwrap();
     assert!(log.contains("leadership handed over"), "{log}");
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        began.elapsed()
-    );
     let seen = within("services", names(&third.control())).await.unwrap();
     assert_eq!(seen.len(), writes + 1);
 

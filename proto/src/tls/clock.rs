@@ -6,7 +6,7 @@ use rustls::{AlertDescription, CertificateError, Error, pki_types::UnixTime};
 use time::OffsetDateTime;
 
 /// What a failed handshake means, if it is about time.
-pub(super) fn explain(error: &Error) -> Option<String> {
+fn explain(error: &Error) -> Option<String> {
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "only these few are about time"

@@ -18,7 +18,7 @@ use tower::service_fn;
 
 use super::{
     Identity, MANAGER_NAME, TlsError,
-    clock::explain,
+    clock::handshake_error,
     verify::{anonymous_config, unverified_config},
 };
 
@@ -99,7 +99,7 @@ fn channel(addr: String, name: String, config: ClientConfig) -> Channel {
             let tls = connector
                 .connect(name, tcp)
                 .await
-                .map_err(|error| explained(&addr, &error))?;
+                .map_err(|error| explained(&addr, error))?;
             Ok::<_, io::Error>(TokioIo::new(tls))
         }
     }))
@@ -111,21 +111,21 @@ fn channel(addr: String, name: String, config: ClientConfig) -> Channel {
 pub(crate) struct NotAManager(String);
 
 /// A failed handshake with what to look at: people confuse ports more often than bytes get damaged.
-fn explained(addr: &str, error: &io::Error) -> io::Error {
+fn explained(addr: &str, error: io::Error) -> io::Error {
     let cause = error.get_ref();
     let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    match cause {
-        Some(rustls::Error::InvalidMessage(_) | rustls::Error::NoApplicationProtocol) => {
-            io::Error::new(
-                error.kind(),
-                NotAManager(format!(
-                    "{addr} does not answer as a swarm manager does ({error}); is it the address and the port of one?"
-                )),
-            )
-        }
-        Some(cause) if let Some(text) = explain(cause) => {
-            io::Error::new(error.kind(), format!("{addr}: {text}"))
-        }
-        Some(_) | None => io::Error::new(error.kind(), format!("{addr}: {error}")),
+    let is_other = |cause: &rustls::Error| {
+        matches!(
+            cause,
+            rustls::Error::InvalidMessage(_) | rustls::Error::NoApplicationProtocol
+        )
+    };
+    let kind = error.kind();
+    if cause.is_some_and(is_other) {
+        let text = format!(
+            "{addr} does not answer as a swarm manager does ({error}); is it the address and the port of one?"
+        );
+        return io::Error::new(kind, NotAManager(text));
     }
+    io::Error::new(kind, format!("{addr}: {}", handshake_error(error)))
 }

@@ -60,21 +60,9 @@ impl Credentials {
         Self::load_with(dir, &NodeKeys::default())
     }
 
-    /// Reads the three files of `dir`, whose key is in plain or sealed with one of `keys`.
+    /// Reads the three files of `dir`, whose key is in plain or sealed with one of `keys`, as they were at one moment.
     pub fn load_with(dir: &Path, keys: &NodeKeys) -> Result<Option<Self>, CredentialsError> {
-        let staged = staged::read(dir)?;
-        let read = |name: &str| {
-            if let Some(text) = staged.as_ref().and_then(|files| files.get(name)) {
-                return Ok(Some(text.clone()));
-            }
-            let path = dir.join(name);
-            match fs::read_to_string(&path) {
-                Ok(text) => Ok(Some(text)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(CredentialsError { path, source }),
-            }
-        };
-        let (key, cert, ca) = (read(KEY_FILE)?, read(CERT_FILE)?, read(CA_FILE)?);
+        let [key, cert, ca] = staged::read_together(dir, [KEY_FILE, CERT_FILE, CA_FILE])?;
         Ok(match (key, cert, ca) {
             (Some(key), Some(cert_chain_pem), Some(ca_pem)) => Some(Self {
                 key_pem: keys.open(&key).map_err(|source| sealed(dir, source))?,
@@ -162,4 +150,44 @@ pub(super) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     dir.map_or(Ok(()), |dir| dir.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn named(name: &str) -> Credentials {
+        Credentials {
+            key_pem: format!("key of {name}"),
+            cert_chain_pem: format!("certificate of {name}"),
+            ca_pem: format!("root of {name}"),
+        }
+    }
+
+    /// However the writer and the reader are interleaved, a key comes with its certificate.
+    #[test]
+    fn a_reader_never_sees_parts_of_two_identities() {
+        // In memory, where a change is not much slower than a look.
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let identities = [named("a"), named("b")];
+        identities[0].save(dir.path()).unwrap();
+        let ended = AtomicBool::new(false);
+        let mut seen = [0, 0];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for identity in identities.iter().cycle().skip(1).take(5000) {
+                    identity.save(dir.path()).unwrap();
+                }
+                ended.store(true, Ordering::SeqCst);
+            });
+            while !ended.load(Ordering::SeqCst) {
+                let found = Credentials::load(dir.path()).unwrap().unwrap();
+                let position = identities.iter().position(|identity| *identity == found);
+                seen[position.expect("a mixed set")] += 1;
+            }
+        });
+        assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    }
 }

@@ -1,13 +1,21 @@
 //! Several files that change together. First everything new is written to one file, `next`, which appears whole or not at all;
-//! from then on it counts instead of the files it is about, until each of them is replaced and it is removed. So no crash, and
-//! no reader, sees a key beside a certificate it does not belong to.
+//! from then on it counts instead of the files it is about, until each of them is replaced and it is removed. So no crash
+//! leaves a key beside a certificate it does not belong to. A reader may look while they are replaced one after the other: it
+//! reads all of them until none was replaced between two looks.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 use super::credentials::{CredentialsError, replace_file};
 
 /// Holds the files that are about to be replaced.
 const STAGED: &str = "next";
+/// Looks of a reader before it gives up: far more than there are changes in a row.
+const LOOKS: usize = 1000;
 /// First line of it.
 const HEADER: &str = "swarm-files 1";
 
@@ -26,10 +34,10 @@ pub(super) fn replace_together(
 /// Carries out what is staged, if anything is.
 pub(super) fn finish(dir: &Path) -> Result<(), CredentialsError> {
     let path = dir.join(STAGED);
-    let Some(text) = content(&path)? else {
+    let Some(staged) = look(&path)? else {
         return Ok(());
     };
-    for (name, mode, text) in parse(&text).map_err(|source| damaged(&path, source))? {
+    for (name, mode, text) in parse(&staged.text).map_err(|source| damaged(&path, source))? {
         let file = dir.join(name);
         replace_file(&file, text.as_bytes(), mode)
             .map_err(|source| CredentialsError { path: file, source })?;
@@ -38,22 +46,84 @@ pub(super) fn finish(dir: &Path) -> Result<(), CredentialsError> {
     removed.map_err(|source| CredentialsError { path, source })
 }
 
-/// What is staged, by name; `None` if nothing is.
-pub(super) fn read(dir: &Path) -> Result<Option<BTreeMap<String, String>>, CredentialsError> {
-    let path = dir.join(STAGED);
-    let Some(text) = content(&path)? else {
-        return Ok(None);
-    };
-    let files = parse(&text).map_err(|source| damaged(&path, source))?;
-    let named = files
-        .into_iter()
-        .map(|(name, _mode, text)| (name.to_owned(), text.to_owned()));
-    Ok(Some(named.collect()))
+/// The texts of files of `dir`, as they were all at one moment; `None` for one that is not there.
+pub(super) fn read_together<const N: usize>(
+    dir: &Path,
+    names: [&str; N],
+) -> Result<[Option<String>; N], CredentialsError> {
+    let look =
+        || -> Result<_, CredentialsError> { Ok((look(&dir.join(STAGED))?, look_at(dir, names)?)) };
+    let mut seen = look()?;
+    for _ in 0..LOOKS {
+        let again = look()?;
+        if again == seen {
+            let (staged, files) = seen;
+            let staged = staged.map_or_else(String::new, |staged| staged.text);
+            return overlaid(&staged, names, files)
+                .map_err(|source| damaged(&dir.join(STAGED), source));
+        }
+        seen = again;
+    }
+    Err(CredentialsError {
+        path: dir.to_owned(),
+        source: io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "its files are replaced again and again",
+        ),
+    })
 }
 
-fn content(path: &Path) -> Result<Option<String>, CredentialsError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+/// What is staged counts instead of the files.
+fn overlaid<const N: usize>(
+    staged: &str,
+    names: [&str; N],
+    files: [Option<Seen>; N],
+) -> io::Result<[Option<String>; N]> {
+    let mut texts = files.map(|file| file.map(|file| file.text));
+    if staged.is_empty() {
+        return Ok(texts);
+    }
+    for (name, _mode, text) in parse(staged)? {
+        for (_, held) in names.iter().zip(&mut texts).filter(|(of, _)| **of == name) {
+            *held = Some(text.to_owned());
+        }
+    }
+    Ok(texts)
+}
+
+/// A file as it was found. A file that replaces it is another one, even if its text is the same.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    text: String,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+fn look_at<const N: usize>(
+    dir: &Path,
+    names: [&str; N],
+) -> Result<[Option<Seen>; N], CredentialsError> {
+    let mut found = [const { None }; N];
+    for (name, seen) in names.iter().zip(&mut found) {
+        *seen = look(&dir.join(name))?;
+    }
+    Ok(found)
+}
+
+fn look(path: &Path) -> Result<Option<Seen>, CredentialsError> {
+    let open = || -> io::Result<Seen> {
+        let mut file = fs::File::open(path)?;
+        let about = file.metadata()?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(Seen {
+            text,
+            inode: about.ino(),
+            changed: (about.ctime(), about.ctime_nsec()),
+        })
+    };
+    match open() {
+        Ok(seen) => Ok(Some(seen)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CredentialsError {
             path: path.to_owned(),
@@ -115,12 +185,8 @@ mod tests {
     const NEW: [(&str, &str, u32); 2] = [("a", "new a", 0o640), ("b", "", 0o644)];
 
     fn files(dir: &Path) -> (String, String) {
-        let staged = read(dir).unwrap().unwrap_or_default();
-        let one = |name: &str| {
-            let on_disk = || fs::read_to_string(dir.join(name)).unwrap();
-            staged.get(name).cloned().unwrap_or_else(on_disk)
-        };
-        (one("a"), one("b"))
+        let [a, b] = read_together(dir, ["a", "b"]).unwrap();
+        (a.unwrap(), b.unwrap())
     }
 
     /// Whichever step a crash comes after, a reader sees all old or all new files, and so does the next writer.

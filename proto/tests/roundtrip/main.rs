@@ -192,7 +192,7 @@ fn sessions_logs_and_local_calls_survive() {
     survives(&Welcome {
         node_id: swarm_core::id::NodeId::random(&mut rng),
         session_id: rng.text("session"),
-        heartbeat_period: rng.duration(),
+        heartbeat_interval: rng.duration(),
     });
     let addr = SocketAddr::from(([10, 0, 0, 1], 2377));
     survives(&ManagerInfo {

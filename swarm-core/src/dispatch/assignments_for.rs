@@ -191,25 +191,29 @@ fn carriers(store: &Store, network: &NetworkId) -> impl Iterator<Item = NodeId> 
     })
 }
 
-/// Which nodes' assignment sets a change may touch.
+/// Which nodes a change may concern: their assignments, or what else their managers tell them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Affected {
+pub(crate) enum Affected {
     /// Potentially all.
     All,
     /// These at most.
     Nodes(BTreeSet<NodeId>),
 }
 
-/// Which nodes' sets have to be computed again after these changes. A task without attachments concerns its own node
+/// Which nodes have to be looked at again after these changes. A task without attachments concerns its own node
 /// only; one on networks concerns the nodes that carry them.
-pub fn affected_nodes<'c>(store: &Store, changes: impl Iterator<Item = &'c Touched>) -> Affected {
+pub(crate) fn affected_nodes<'c>(
+    store: &Store,
+    changes: impl Iterator<Item = &'c Touched>,
+) -> Affected {
     let mut nodes = BTreeSet::new();
     for touched in changes {
         match &touched.id {
-            ObjectId::Cluster(_) => {}
-            ObjectId::Node(_) | ObjectId::Service(_) | ObjectId::Network(_) => {
-                return Affected::All;
-            }
+            // The cluster object is in no assignment, but roots and settings are told to all.
+            ObjectId::Cluster(_)
+            | ObjectId::Node(_)
+            | ObjectId::Service(_)
+            | ObjectId::Network(_) => return Affected::All,
             ObjectId::Task(id) => {
                 let Some(node) = &touched.node else { continue };
                 nodes.insert(node.clone());

@@ -9,7 +9,8 @@ mod recent;
 pub use assignment::{
     Assignment, AssignmentKey, Assignments, Delta, EndpointInfo, Peer, ServiceInfo,
 };
-pub use assignments_for::{Affected, affected_nodes, assignments_for};
+pub use assignments_for::assignments_for;
+pub(crate) use assignments_for::{Affected, affected_nodes};
 pub use diff::{apply, diff, key_of, snapshot};
 pub use recent::RecentChanges;
 

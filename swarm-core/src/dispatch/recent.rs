@@ -24,7 +24,7 @@ pub struct RecentChanges {
 }
 
 impl RecentChanges {
-    /// Whether the assignments of `node` may differ between the store as it was at index `since` and now.
+    /// Whether what `node` is told may differ between the store as it was at index `since` and now.
     pub fn concern(&mut self, store: &Store, node: &NodeId, since: u64) -> bool {
         self.extend(store);
         let known = self.steps.front().is_some_and(|step| step.from <= since);
@@ -78,7 +78,16 @@ mod tests {
         assert!(!recent.concern(&cluster.store, &id(other), start));
         assert!(!recent.concern(&cluster.store, &task.node, cluster.store.index()));
 
-        // A node concerns everybody; what came before stays known.
+        // The cluster and every node concern everybody; what came before stays known.
+        let before = cluster.store.index();
+        let rotated = crate::control::rotate_token(
+            &cluster.store,
+            crate::model::Role::Worker,
+            cluster.now,
+            &mut cluster.rng,
+        );
+        cluster.commit(rotated.unwrap());
+        assert!(recent.concern(&cluster.store, &id(other), before));
         let before = cluster.store.index();
         cluster.silent.push(id("n2"));
         cluster.pass(core::time::Duration::from_secs(3));

@@ -57,6 +57,9 @@ impl Leader {
             .collect();
         pending.sort();
         for (_later, id) in pending {
+            if draft.is_full() {
+                break;
+            }
             // Shown by the tasks that wait for the network; refused at its creation where it could be foreseen.
             drop(allocate_network(draft, &id));
         }
@@ -88,6 +91,9 @@ impl Leader {
                 .collect()
         };
         for id in candidates {
+            if draft.is_full() {
+                break;
+            }
             // Without an address the node's own processes do not reach the mesh; tasks are not affected.
             drop(allocate_node(draft, &id, &ingress));
         }

@@ -5,23 +5,14 @@ use core::time::Duration;
 
 use super::{HeartbeatTimes, Leader, Left, Report, SessionId};
 use crate::{
-    control::Code,
+    control::{self, Code},
     id::NodeId,
     model::{ClusterSpec, NodeDescription, NodeState, TaskState, TaskStatus},
     store::Transaction,
-    testing::{Cluster, id, service_spec},
+    testing::{Cluster, id, port, publish, service_spec},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn state(cluster: &Cluster, name: &str) -> NodeState {
-    cluster
-        .store
-        .node(&id::<NodeId>(name))
-        .unwrap()
-        .status
-        .state
-}
 
 fn session(name: &str) -> SessionId {
     SessionId(name.into())
@@ -57,9 +48,9 @@ fn a_silent_node_is_down_and_a_registration_brings_it_back() {
     let mut cluster = Cluster::new(&["n1", "n2"]);
     cluster.silent.push(id("n2"));
     cluster.pass(2 * SECOND);
-    assert_eq!(state(&cluster, "n2"), NodeState::Ready);
+    assert_eq!(cluster.node_state("n2"), NodeState::Ready);
     cluster.pass(SECOND);
-    assert_eq!(state(&cluster, "n2"), NodeState::Down);
+    assert_eq!(cluster.node_state("n2"), NodeState::Down);
     let status = &cluster.store.node(&id::<NodeId>("n2")).unwrap().status;
     assert_eq!(status.message, "heartbeat failure");
     assert!(
@@ -69,7 +60,7 @@ fn a_silent_node_is_down_and_a_registration_brings_it_back() {
     );
     cluster.register("n2");
     cluster.run();
-    assert_eq!(state(&cluster, "n2"), NodeState::Ready);
+    assert_eq!(cluster.node_state("n2"), NodeState::Ready);
 }
 
 /// The agent restarts: its host answers, so its tasks stay where they are for three heartbeat periods.
@@ -83,13 +74,13 @@ fn a_closed_session_has_a_grace_period() {
     assert!(close(&mut cluster, "n2", "n2"));
     cluster.tell(&id("n2"), &Report::Left(Left::Closed));
     cluster.pass(14 * SECOND);
-    assert_eq!(state(&cluster, "n2"), NodeState::Disconnected);
+    assert_eq!(cluster.node_state("n2"), NodeState::Disconnected);
     assert_eq!(cluster.table(&service), before);
     cluster.register("n2");
     cluster.run();
     assert_eq!(cluster.table(&service), before);
     cluster.pass(5 * SECOND);
-    assert_eq!(state(&cluster, "n2"), NodeState::Ready);
+    assert_eq!(cluster.node_state("n2"), NodeState::Ready);
 }
 
 #[test]
@@ -97,7 +88,7 @@ fn leaving_for_good_needs_no_waiting() {
     let mut cluster = Cluster::new(&["n1", "n2"]);
     assert!(close(&mut cluster, "n2", "n2"));
     cluster.tell(&id("n2"), &Report::Left(Left::ForGood));
-    assert_eq!(state(&cluster, "n2"), NodeState::Down);
+    assert_eq!(cluster.node_state("n2"), NodeState::Down);
 }
 
 #[test]
@@ -134,7 +125,7 @@ fn after_a_change_of_leader_nodes_are_unknown_until_they_come_back() {
     cluster.leader = Leader::new(cluster.now);
     cluster.silent = [id("n1"), id("n2")].into();
     cluster.settle();
-    assert_eq!(state(&cluster, "n1"), NodeState::Unknown);
+    assert_eq!(cluster.node_state("n1"), NodeState::Unknown);
     let status = &cluster.store.node(&id::<NodeId>("n1")).unwrap().status;
     assert_eq!(
         status.message,
@@ -143,10 +134,10 @@ fn after_a_change_of_leader_nodes_are_unknown_until_they_come_back() {
     cluster.pass(2 * SECOND);
     cluster.register("n1");
     cluster.pass(10 * SECOND);
-    assert_eq!(state(&cluster, "n1"), NodeState::Ready);
+    assert_eq!(cluster.node_state("n1"), NodeState::Ready);
     assert_eq!(cluster.table(&service), before);
     cluster.pass(4 * SECOND);
-    assert_eq!(state(&cluster, "n2"), NodeState::Down);
+    assert_eq!(cluster.node_state("n2"), NodeState::Down);
     let lost = "2 n2 running/shutdown v1";
     assert!(cluster.table(&service).contains(&lost.into()));
 }
@@ -176,8 +167,7 @@ fn a_lost_race_is_decided_again() {
     let mut cluster = Cluster::new(&["n1"]);
     let spec = service_spec("web", 2);
     let (service, transaction) =
-        crate::control::create_service(&cluster.store, spec, cluster.now, &mut cluster.rng)
-            .unwrap();
+        control::create_service(&cluster.store, spec, cluster.now, &mut cluster.rng).unwrap();
     cluster.commit(transaction);
     for _ in 0..3 {
         let step = cluster
@@ -190,6 +180,33 @@ fn a_lost_race_is_decided_again() {
         cluster.table(&service),
         ["1 n1 running/running v1", "2 n1 running/running v1"]
     );
+}
+
+/// A new leader has something to write about every service: no entry may be larger than a message between managers.
+#[test]
+fn many_large_services_are_written_in_bounded_transactions() {
+    let mut cluster = Cluster::new(&["n1"]);
+    for number in 0..100 {
+        let mut spec = service_spec(&alloc::format!("web{number}"), 0);
+        spec.annotations.labels = [("text".into(), "x".repeat(200_000))].into();
+        spec.endpoint = Some(publish(&[port(0, 80)]));
+        let now = cluster.now;
+        let made = control::create_service(&cluster.store, spec, now, &mut cluster.rng);
+        cluster.commit(made.unwrap().1);
+    }
+    let mut written = 0;
+    loop {
+        let (store, now) = (&cluster.store, cluster.now);
+        let step = cluster.leader.step(store, now, &mut cluster.rng);
+        let Some(transaction) = step.transaction else {
+            break;
+        };
+        let bytes = serde_json::to_vec(&transaction).unwrap().len();
+        assert!(bytes < 5 << 20, "{bytes}");
+        written += bytes;
+        cluster.commit(transaction);
+    }
+    assert!(written > 16 << 20, "all have got their ports");
 }
 
 /// Many tasks come in transactions of bounded size and are all placed.

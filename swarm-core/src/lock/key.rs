@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 use crate::{id::Random, time::Timestamp};
 
 /// Length of every key here.
-pub const KEY_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
 /// How a printed unlock key begins (SwarmKit's form).
 const PREFIX: &str = "SWMKEY-1-";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -21,5 +21,5 @@ pub const LOCKED: &str = "Swarm is encrypted and needs to be unlocked before it 
 /// What a manager that is not locked answers to a key. Docker's text.
 pub const NOT_LOCKED: &str = "swarm is not locked";
 
-pub use key::{InvalidUnlockKey, KEY_BYTES, KeyId, ManagerLock, NamedKey, SecretKey};
+pub use key::{InvalidUnlockKey, KeyId, ManagerLock, NamedKey, SecretKey};
 pub use step::{Held, KeyRing, NodeKeySeal, Step, next_step};

@@ -1,24 +1,22 @@
 //! Changes that are not committed yet, laid over the store: the phases of one leader step read what the earlier phases
 //! decided, and the result becomes one transaction whose every write names the version that was seen.
 
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::net::Ipv4Addr;
 
-use super::{Change, Object, ObjectId, Store, Tables, Transaction, check_references};
+use super::{Change, Object, ObjectId, Store, Tables, Transaction, check_references, size::bytes};
 use crate::{
     control::ControlError,
     id::{NetworkId, NodeId, ServiceId, TaskId},
-    model::{
-        Cluster, Network, Node, Protocol, Service, ServiceSpec, Task, TaskSpec, TaskState, Version,
-    },
+    model::{Cluster, Network, Node, Protocol, Service, ServiceSpec, Task, TaskState, Version},
     time::Timestamp,
 };
 
 /// Objects that one transaction may touch, so that no Raft entry grows with the cluster.
 const MAX_OBJECTS: usize = 1000;
-/// Bytes of task specifications that one transaction may carry: each task has a copy of its service's, and an entry must
-/// fit into one message between managers.
-const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of objects that one transaction may carry, but for the one that exceeds it: an entry must fit into one message between
+/// managers, and each task has a copy of its service's specification.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// A store with changes laid over it.
 #[derive(Debug)]
@@ -26,8 +24,8 @@ pub(crate) struct Draft<'a> {
     base: &'a Store,
     over: Tables,
     removed_tasks: BTreeSet<TaskId>,
-    /// About how many bytes the specifications of the tasks in `over` have.
-    spec_bytes: usize,
+    /// About how many bytes the objects in `over` have.
+    bytes: usize,
     now: Timestamp,
 }
 
@@ -37,7 +35,7 @@ impl<'a> Draft<'a> {
             base,
             over: Tables::default(),
             removed_tasks: BTreeSet::new(),
-            spec_bytes: 0,
+            bytes: 0,
             now,
         }
     }
@@ -54,7 +52,7 @@ impl<'a> Draft<'a> {
             + over.tasks.len()
             + over.networks.len()
             + self.removed_tasks.len();
-        touched >= MAX_OBJECTS || self.spec_bytes >= MAX_SPEC_BYTES
+        touched >= MAX_OBJECTS || self.bytes >= MAX_BYTES
     }
 
     /// Whether a task may be changed: there is room, or it is touched already.
@@ -190,20 +188,27 @@ impl<'a> Draft<'a> {
         }
     }
 
+    fn put(&mut self, object: Object) {
+        self.bytes = self.bytes.saturating_add(bytes(&object));
+        if let Some(replaced) = self.over.insert(object) {
+            self.bytes = self.bytes.saturating_sub(bytes(&replaced));
+        }
+    }
+
     pub(crate) fn put_cluster(&mut self, cluster: Cluster) {
-        self.over.insert(Object::Cluster(cluster));
+        self.put(Object::Cluster(cluster));
     }
 
     pub(crate) fn put_node(&mut self, node: Node) {
-        self.over.insert(Object::Node(node));
+        self.put(Object::Node(node));
     }
 
     pub(crate) fn put_service(&mut self, service: Service) {
-        self.over.insert(Object::Service(service));
+        self.put(Object::Service(service));
     }
 
     pub(crate) fn put_network(&mut self, network: Network) {
-        self.over.insert(Object::Network(network));
+        self.put(Object::Network(network));
     }
 
     /// Stores a task; a new one gets its creation time now, as later phases of the step look at it.
@@ -211,10 +216,7 @@ impl<'a> Draft<'a> {
         if task.meta.version == Version(0) {
             task.meta.created_at = self.now;
         }
-        if !self.over.tasks.contains_key(&task.id) {
-            self.spec_bytes = self.spec_bytes.saturating_add(text_bytes(&task.spec));
-        }
-        self.over.insert(Object::Task(task));
+        self.put(Object::Task(task));
     }
 
     /// Changes a task that is there.
@@ -226,7 +228,9 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn remove_task(&mut self, id: &TaskId) {
-        self.over.remove(&ObjectId::Task(id.clone()));
+        if let Some(replaced) = self.over.remove(&ObjectId::Task(id.clone())) {
+            self.bytes = self.bytes.saturating_sub(bytes(&replaced));
+        }
         self.removed_tasks.insert(id.clone());
     }
 
@@ -265,33 +269,4 @@ impl<'a> Draft<'a> {
             changes,
         }
     }
-}
-
-/// Bytes of the texts of a specification: what makes one large.
-fn text_bytes(spec: &TaskSpec) -> usize {
-    let container = &spec.container;
-    let lists = [
-        &container.command,
-        &container.args,
-        &container.env,
-        &container.groups,
-        &container.hosts,
-        &container.capability_add,
-        &container.capability_drop,
-        &spec.placement.constraints,
-    ];
-    let listed = lists.into_iter().flatten().map(String::len);
-    let mapped = container.labels.iter().chain(&container.sysctls);
-    let mounted = container.mounts.iter().map(|mount| mount.target.len());
-    let single = [
-        container.image.len(),
-        container.registry_auth.len(),
-        container.dir.len(),
-        container.user.len(),
-    ];
-    listed
-        .chain(mapped.map(|(key, value)| key.len().saturating_add(value.len())))
-        .chain(mounted)
-        .chain(single)
-        .fold(0, usize::saturating_add)
 }

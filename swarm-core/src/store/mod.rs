@@ -1,11 +1,12 @@
 //! The replicated state as a reducer: (state, transaction) -> (state, events). Applying is deterministic and all or
-//! nothing; the version of an object is the Raft index of its last write. The serialised form is the Raft snapshot:
-//! objects only, indexes are rebuilt on load.
+//! nothing; the version of an object is the Raft index of its last write. A snapshot is
+//! the index and the objects; what else there is follows from them.
 
 mod change;
 mod draft;
 mod index;
 mod references;
+mod size;
 mod table;
 
 use alloc::{
@@ -21,7 +22,7 @@ pub(crate) use references::{check_references, check_unused};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    id::{NetworkId, NodeId, ServiceId, TaskId},
+    id::{ClusterId, NetworkId, NodeId, ServiceId, TaskId},
     model::{Cluster, Meta, Network, Node, Protocol, Service, Task, Version},
 };
 
@@ -43,7 +44,7 @@ pub struct Touched {
 
 /// The replicated state. Cloning shares the objects: a snapshot is built from a clone while changes go on.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(from = "Snapshot")]
+#[serde(from = "(u64, Vec<Object>)")]
 pub struct Store {
     index: u64,
     tables: Tables,
@@ -52,64 +53,20 @@ pub struct Store {
     forgotten: u64,
 }
 
-/// The serialised form.
-#[derive(Deserialize)]
-struct Snapshot {
-    index: u64,
-    cluster: Option<Cluster>,
-    nodes: Vec<Node>,
-    services: Vec<Service>,
-    tasks: Vec<Task>,
-    networks: Vec<Network>,
-}
-
-/// The serialised form, borrowed.
-#[derive(Serialize)]
-struct SnapshotRef<'a> {
-    index: u64,
-    cluster: Option<&'a Cluster>,
-    nodes: Vec<&'a Node>,
-    services: Vec<&'a Service>,
-    tasks: Vec<&'a Task>,
-    networks: Vec<&'a Network>,
-}
-
 impl Serialize for Store {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let snapshot = SnapshotRef {
-            index: self.index,
-            cluster: self.tables.cluster.as_ref(),
-            nodes: self.tables.nodes.values().collect(),
-            services: self.tables.services.values().collect(),
-            tasks: self.tables.tasks.values().collect(),
-            networks: self.tables.networks.values().collect(),
-        };
-        snapshot.serialize(serializer)
+        let objects: Vec<Object> = self.objects().collect();
+        (self.index, objects).serialize(serializer)
     }
 }
 
-impl From<Snapshot> for Store {
-    fn from(snapshot: Snapshot) -> Self {
-        let mut tables = Tables::default();
-        let cluster = snapshot.cluster.into_iter().map(Object::Cluster);
-        let nodes = snapshot.nodes.into_iter().map(Object::Node);
-        let services = snapshot.services.into_iter().map(Object::Service);
-        let tasks = snapshot.tasks.into_iter().map(Object::Task);
-        let networks = snapshot.networks.into_iter().map(Object::Network);
-        for object in cluster
-            .chain(nodes)
-            .chain(services)
-            .chain(tasks)
-            .chain(networks)
-        {
-            tables.insert(object);
+impl From<(u64, Vec<Object>)> for Store {
+    fn from((index, objects): (u64, Vec<Object>)) -> Self {
+        let mut store = Self::at_index(index);
+        for object in objects {
+            store.restore(object);
         }
-        Self {
-            index: snapshot.index,
-            tables,
-            recent: VecDeque::new(),
-            forgotten: snapshot.index,
-        }
+        store
     }
 }
 
@@ -236,39 +193,40 @@ impl Store {
         let (kind, name, holder) = match object {
             Object::Service(service) => {
                 let name = &service.spec.annotations.name;
-                let holder = self.tables.service_by_name(name);
-                (
-                    Kind::Service,
-                    name,
-                    holder.map(|holder| ObjectId::Service(holder.id.clone())),
-                )
+                (Kind::Service, name, self.service_named(name))
             }
             Object::Network(network) => {
                 let name = &network.spec.annotations.name;
-                let holder = self.tables.network_by_name(name);
-                (
-                    Kind::Network,
-                    name,
-                    holder.map(|holder| ObjectId::Network(holder.id.clone())),
-                )
+                (Kind::Network, name, self.network_named(name))
             }
-            Object::Cluster(cluster) => {
-                return match &self.tables.cluster {
-                    Some(found) if found.id != cluster.id => Err(StoreError::SecondCluster {
-                        found: found.id.clone(),
-                    }),
-                    Some(_) | None => Ok(()),
-                };
-            }
+            Object::Cluster(cluster) => return self.check_only_cluster(&cluster.id),
             Object::Node(_) | Object::Task(_) => return Ok(()),
         };
-        match holder {
-            Some(holder) if holder != object.id() && seen.get(&holder) != Some(&Version(0)) => {
-                Err(StoreError::NameTaken {
-                    kind,
-                    name: name.clone(),
-                })
-            }
+        let free = |holder: &ObjectId| {
+            *holder == object.id() || seen.get(holder) == Some(&Version(0)) // removed before
+        };
+        if holder.as_ref().is_none_or(free) {
+            return Ok(());
+        }
+        let name = name.clone();
+        Err(StoreError::NameTaken { kind, name })
+    }
+
+    fn service_named(&self, name: &str) -> Option<ObjectId> {
+        let holder = self.service_by_name(name)?;
+        Some(ObjectId::Service(holder.id.clone()))
+    }
+
+    fn network_named(&self, name: &str) -> Option<ObjectId> {
+        let holder = self.network_by_name(name)?;
+        Some(ObjectId::Network(holder.id.clone()))
+    }
+
+    fn check_only_cluster(&self, id: &ClusterId) -> Result<(), StoreError> {
+        match self.cluster() {
+            Some(found) if found.id != *id => Err(StoreError::SecondCluster {
+                found: found.id.clone(),
+            }),
             Some(_) | None => Ok(()),
         }
     }

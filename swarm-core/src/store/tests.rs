@@ -53,7 +53,7 @@ fn a_refused_transaction_changes_nothing() {
     let mut store = Store::new();
     let create = Transaction::new(at(1)).create(Object::Network(network("a")));
     store.apply(1, create).unwrap();
-    let before = serde_json::to_value(&store).unwrap();
+    let before = store.clone();
     let stale = Transaction::new(at(2))
         .create(Object::Network(network("b")))
         .put(Object::Network(network("a")), Version(7));
@@ -66,9 +66,7 @@ fn a_refused_transaction_changes_nothing() {
         })
     );
     assert_eq!(version_of(&store, "b"), None);
-    let mut after = serde_json::to_value(&store).unwrap();
-    after["index"] = before["index"].clone();
-    assert_eq!(before, after);
+    assert_eq!(store.tables, before.tables);
 }
 
 #[test]
@@ -136,8 +134,8 @@ fn what_changed_is_known_until_a_snapshot_is_loaded() {
     assert_eq!(since(&store, 0), Some(ids(&["a", "b", "c"])));
     assert_eq!(since(&store, 3), Some(ids(&["b", "c"])));
     assert_eq!(since(&store, 8), Some(Vec::new()));
-    let text = serde_json::to_string(&store).unwrap();
-    let loaded: Store = serde_json::from_str(&text).unwrap();
+    let mut loaded = Store::at_index(store.index());
+    store.objects().for_each(|object| loaded.restore(object));
     assert_eq!(since(&loaded, 3), None);
     assert_eq!(since(&loaded, 8), Some(Vec::new()));
 }
@@ -155,11 +153,6 @@ fn a_snapshot_holds_everything() {
     let text = serde_json::to_string(&cluster.store).unwrap();
     let loaded: Store = serde_json::from_str(&text).unwrap();
     assert_eq!(loaded, cluster.store, "indexes included");
-    let mut restored = Store::at_index(cluster.store.index());
-    for object in cluster.store.objects() {
-        restored.restore(object);
-    }
-    assert_eq!(restored, cluster.store, "one object at a time");
     assert_eq!(loaded.tasks_of_service(&service).count(), 3);
     let holder = loaded.port_holder(crate::model::Protocol::Tcp, 8080);
     assert_eq!(holder.map(|found| &found.id), Some(&service));

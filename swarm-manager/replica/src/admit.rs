@@ -6,7 +6,7 @@ use crate::types::{Membership, RaftId};
 /// What a message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Whether a vote would be given; changes nothing here.
+    /// Whether a vote would be given.
     PreVote,
     /// A vote.
     Vote {
@@ -51,12 +51,26 @@ pub(crate) fn listens(
     silence: bool,
 ) -> bool {
     match (speaker(membership, sender, number), message) {
-        (Speaker::Named, _) | (Speaker::Stranger, Message::PreVote) => true,
+        (Speaker::Named, _) => true,
         // Who hands over to us has sent us everything before, its own membership included.
-        (Speaker::Misnamed, _) | (Speaker::Stranger, Message::Transfer) => false,
-        (Speaker::Stranger, Message::Vote { by_transfer }) => silence && !by_transfer,
-        (Speaker::Stranger, Message::Entries | Message::Snapshot) => silence,
+        (Speaker::Misnamed, _)
+        | (Speaker::Stranger, Message::Transfer | Message::Vote { by_transfer: true }) => false,
+        (
+            Speaker::Stranger,
+            Message::PreVote
+            | Message::Vote { by_transfer: false }
+            | Message::Entries
+            | Message::Snapshot,
+        ) => silence,
     }
+}
+
+/// Whether any message of node `sender` may be taken: of others not even the bytes are looked at.
+pub(crate) fn may_speak(membership: &Membership, sender: &str, silence: bool) -> bool {
+    silence
+        || membership
+            .nodes()
+            .any(|(_, member)| member.node_id == sender)
 }
 
 #[cfg(test)]
@@ -88,12 +102,15 @@ mod tests {
             // a member under another's number
             ("b", 1, true, [false; 6]),
             // not a member here: added later, or removed, or a member under a number it made up
-            ("c", 3, false, [true, false, false, false, false, false]),
-            ("b", 3, false, [true, false, false, false, false, false]),
+            ("c", 3, false, [false; 6]),
+            ("b", 3, false, [false; 6]),
             ("c", 3, true, [true, true, false, true, true, false]),
         ] {
             let heard = all.map(|message| listens(&known, sender, number, message, silence));
             assert_eq!(heard, taken, "{sender} as {number}, silence {silence}");
+            let any = taken.contains(&true);
+            assert!(!any || may_speak(&known, sender, silence));
         }
+        assert!(!may_speak(&known, "c", false));
     }
 }

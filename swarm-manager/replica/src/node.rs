@@ -21,7 +21,7 @@ use swarm_core::{
 };
 
 use crate::{
-    admit::{Message, listens},
+    admit::{Message, listens, may_speak},
     platform::{Platform, Raft, SnapshotOf},
     refusal::{refused, too_late, unreadable},
     store::SharedStore,
@@ -355,17 +355,25 @@ impl<P: Platform> RaftNode<P> {
         self.named_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether anything this node says may be taken.
+    pub fn may_speak(&self, sender: &str) -> bool {
+        let membership = self.membership();
+        may_speak(&membership, sender, self.is_silent(&membership))
+    }
+
     /// Whether a message of this node is taken, which speaks as this member.
     pub fn admits(&self, sender: &str, number: RaftId, message: Message) -> bool {
         let membership = self.membership();
+        let silence = self.is_silent(&membership);
+        listens(&membership, sender, number, message, silence)
+    }
+
+    /// Whether no leader that is known here has spoken for long.
+    fn is_silent(&self, membership: &Membership) -> bool {
         // Numbers are never used again: memberships without ours are from before we joined, and say nothing about who leads.
         let is_joining = membership.get_node(&self.raft_id).is_none();
-        let is_silent = || {
-            self.named_at().elapsed() >= STRANGER_SILENCE
-                && !matches!(self.leadership(), Leadership::Here { .. })
-        };
-        let silence = is_joining || is_silent();
-        listens(&membership, sender, number, message, silence)
+        let is_late = self.named_at().elapsed() >= STRANGER_SILENCE;
+        is_joining || is_late && !matches!(self.leadership(), Leadership::Here { .. })
     }
 
     pub(crate) fn membership(&self) -> Membership {

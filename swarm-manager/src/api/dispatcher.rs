@@ -15,7 +15,7 @@ use swarm_core::{
     dispatch::{self, Assignments, Delta},
     id::{NodeId, Random as _},
     leader::{HeartbeatTimes, Left, SessionId},
-    model::{Availability, Role, Version},
+    model::{Availability, Role},
 };
 use swarm_manager_replica::drive::{DriveHandle, Event, Registration};
 use swarm_proto::{
@@ -92,7 +92,7 @@ impl Dispatcher for DispatcherApi {
         let welcome = Welcome {
             node_id: node.clone(),
             session_id: session.0.clone(),
-            heartbeat_period: heartbeat_interval(&running),
+            heartbeat_interval: heartbeat_interval(&running),
         };
         let session = Session {
             applied: running.raft.store().watch(),
@@ -101,7 +101,7 @@ impl Dispatcher for DispatcherApi {
             id: session,
             sender,
             sent: Sent {
-                heartbeat: welcome.heartbeat_period,
+                heartbeat: welcome.heartbeat_interval,
                 ..Sent::default()
             },
         };
@@ -150,7 +150,6 @@ struct Sent {
     wishes: Option<(Role, Availability)>,
     heartbeat: Duration,
     trust: Option<Trust>,
-    cluster: Option<Version>,
 }
 
 struct Session {
@@ -235,7 +234,6 @@ impl Session {
         }
         let (assignments, managers, wishes, trust) = {
             let store = self.running.raft.store().read();
-            self.sent.cluster = store.cluster().map(|cluster| cluster.meta.version);
             let Some(node) = store.node(&self.node) else {
                 let text = format!("node {} was removed from the swarm", self.node);
                 return Err(Over::Us(ControlError::new(Code::PermissionDenied, text)));
@@ -275,7 +273,7 @@ impl Session {
         let heartbeat = heartbeat_interval(&self.running);
         if self.sent.heartbeat != heartbeat {
             let message = wire::HeartbeatChanged {
-                heartbeat_period_ns: heartbeat.to_wire(),
+                heartbeat_interval_ns: heartbeat.to_wire(),
             };
             self.tell(wire::manager_message::Kind::HeartbeatChanged(message))
                 .await?;
@@ -295,10 +293,6 @@ impl Session {
             return true;
         };
         let store = self.running.raft.store().read();
-        // The cluster object is in no assignment, but roots and settings are told to all.
-        if store.cluster().map(|cluster| cluster.meta.version) != self.sent.cluster {
-            return true;
-        }
         let changes = &self.running.changes;
         let mut changes = changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.concern(&store, &self.node, since)

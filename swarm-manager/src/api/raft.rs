@@ -49,14 +49,27 @@ impl RaftApi {
         }
     }
 
+    /// The consensus and who speaks to it, if anything they say may be taken.
+    fn hear<T>(&self, request: &Request<T>) -> Result<(Arc<Running>, NodeId), Status> {
+        let running = self.manager.running().map_err(refuse)?;
+        let caller = caller::of_request(request)?;
+        let sender = caller.node().cloned().map_err(refuse)?;
+        if running.raft.may_speak(sender.as_str()) {
+            return Ok((running, sender));
+        }
+        Err(refuse(ControlError::new(
+            Code::PermissionDenied,
+            format!("node {sender} is not a member of raft"),
+        )))
+    }
+
     /// A message and the consensus it is for, if it is taken of the caller. `what` gives the member it speaks as, and what for.
     fn receive<Q: DeserializeOwned>(
         &self,
         request: Request<RaftMessage>,
         what: impl FnOnce(&Q) -> (RaftId, Message),
     ) -> Result<(Arc<Running>, Q), Status> {
-        let running = self.manager.running().map_err(refuse)?;
-        let sender = sender(&request)?;
+        let (running, sender) = self.hear(&request)?;
         let message = request.into_inner();
         meant_for_us(&running, message.target)?;
         let body =
@@ -65,11 +78,6 @@ impl RaftApi {
         admit(&running, &sender, number, what)?;
         Ok((running, body))
     }
-}
-
-fn sender<T>(request: &Request<T>) -> Result<NodeId, Status> {
-    let caller = caller::of_request(request)?;
-    caller.node().cloned().map_err(refuse)
 }
 
 fn admit(running: &Running, sender: &NodeId, number: RaftId, what: Message) -> Result<(), Status> {
@@ -181,8 +189,7 @@ impl raft_server::Raft for RaftApi {
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.manager.running().map_err(refuse)?;
-        let sender = sender(&request)?;
+        let (running, sender) = self.hear(&request)?;
         let Ok(_only) = self.installing.try_lock() else {
             return Err(Status::resource_exhausted(
                 "another snapshot is just arriving here",

@@ -113,7 +113,7 @@ impl Life {
         };
         let (welcome, sender, mut receiver) = DispatcherClient::new(channel).open(hello).await?;
         self.sessions.send_modify(|sessions| *sessions += 1);
-        let mut heartbeat = tokio::time::interval(welcome.heartbeat_period);
+        let mut heartbeat = tokio::time::interval(welcome.heartbeat_interval);
         loop {
             tokio::select! {
                 _ = heartbeat.tick() => sender.send(&AgentEvent::Heartbeat).await?,
@@ -135,12 +135,12 @@ impl Life {
     }
 
     async fn obey(&mut self, manager: &str, trust: Trust) -> Result<(), ControlError> {
-        if !is_issued_by(&self.identity.facts(), &trust.issuer) {
+        if is_issued_by(&self.identity.facts(), &trust.issuer) {
+            self.credentials.ca_pem = trust.ca_pem;
+        } else {
             let csr = new_csr().unwrap();
             let renewed = CaClient::renew_at(manager, &self.identity, &csr).await?;
             self.credentials = renewed.into_credentials(csr.key_pem);
-        } else {
-            self.credentials.ca_pem = trust.ca_pem;
         }
         if let Some((dir, local)) = &self.keeper {
             self.credentials.save(dir).unwrap();

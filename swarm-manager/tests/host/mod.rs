@@ -40,9 +40,15 @@ pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
 }
 
-/// Asks until it is so: again as soon as the last answer came, but not for ever.
+/// Asks until it is so, but not for ever, and not faster than this: every question costs all managers a round of messages.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    within(what, async { while !is_so().await {} }).await;
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    let asking = async {
+        while !is_so().await {
+            pace.tick().await;
+        }
+    };
+    within(what, asking).await;
 }
 
 /// A file that makes the manager log everything.

@@ -269,3 +269,19 @@ fn two_snapshots_at_once_do_not_undo_each_other() {
         assert_eq!(files(&dir).len(), 1);
     }
 }
+
+/// As many of the snapshots before the newest stay as the cluster's setting says.
+#[test]
+fn old_snapshots_are_kept_as_they_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = StateDb::open(dir.path()).unwrap();
+    for (index, keep_old, left) in [(1, 2, 1), (2, 2, 2), (3, 2, 3), (4, 2, 3), (5, 0, 1)] {
+        let data = write_file(db.snapshot_dir(), &store_of(4000)).unwrap();
+        save(&db, &meta_at(index), &data, keep_old).unwrap();
+        drop(data);
+        let kept = db.snapshots().unwrap();
+        assert_eq!(kept.len(), left, "after {index}");
+        assert_eq!(kept[0].meta, meta_at(index));
+        assert_eq!(files(&dir).len(), left, "after {index}");
+    }
+}
