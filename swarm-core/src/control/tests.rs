@@ -9,10 +9,10 @@ use alloc::{
 use core::time::Duration;
 
 use super::{
-    ClusterUpdate, Code, NodeFilter, RootChange, Rotate, ServiceFilter, TaskFilter, create_network,
-    create_service, find_node, find_service, find_task, force_new_cluster, list_nodes,
-    list_services, list_tasks, parse_desired_state, remove_network, remove_node, remove_service,
-    rotate_token, set_manager, update_cluster, update_node, update_service,
+    ClusterUpdate, Code, NodeFilter, RootChange, ServiceFilter, TaskFilter, TokenRotation,
+    create_network, create_service, find_node, find_service, find_task, force_new_cluster,
+    list_nodes, list_services, list_tasks, parse_desired_state, remove_network, remove_node,
+    remove_service, rotate_token, set_manager, update_cluster, update_node, update_service,
 };
 use crate::{
     id::{NetworkId, NodeId, ServiceId},
@@ -482,7 +482,7 @@ fn cluster_settings_and_tokens() {
     let update = ClusterUpdate {
         version: before.meta.version,
         spec,
-        rotate: Rotate::default(),
+        rotate: TokenRotation::default(),
         root: RootChange::Keep,
     };
     let refused = update_cluster(&cluster.store, update, cluster.now, &mut cluster.rng);

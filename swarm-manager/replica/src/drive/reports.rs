@@ -118,6 +118,6 @@ impl Reports {
 fn is_passing(error: &ControlError) -> bool {
     matches!(
         error.code,
-        Code::Unknown | Code::Unavailable | Code::DeadlineExceeded
+        Code::Aborted | Code::Unavailable | Code::DeadlineExceeded
     )
 }
