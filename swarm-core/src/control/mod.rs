@@ -23,7 +23,7 @@ pub use filter::{
     list_tasks, parse_desired_state,
 };
 pub use lookup::{find_network, find_node, find_service, find_task};
-pub use members::{MemberFix, RaftMember, forget_newcomer, member_fixes};
+pub use members::{MemberFix, RaftMember, UnreadableMember, forget_newcomer, member_fixes};
 pub use network::{create_network, remove_network};
 pub use node::{NewNode, add_node, force_new_cluster, remove_node, set_manager, update_node};
 pub use quorum::check_quorum_without;

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     id::{NetworkId, NodeId, ServiceId},
     model::{
-        EndpointMode, ManagerStatus, Mount, MountKind, NodeState, PublishMode, Reachability, Role,
-        ServiceMode, ServiceSpec, TaskState, Version,
+        EndpointMode, ManagerStatus, Mount, MountKind, NodeState, PublishMode, Role, ServiceMode,
+        ServiceSpec, TaskState, Version,
     },
     store::{Object, Transaction},
     testing::{Cluster, attach, id, network_spec, port, publish, service_spec},
@@ -506,12 +506,7 @@ fn cluster_settings_and_tokens() {
 #[test]
 fn a_cluster_of_one_keeps_all_but_the_other_managers() {
     let mut cluster = Cluster::new(&["n1", "n2", "n3"]);
-    let status = |number: u64| ManagerStatus {
-        raft_id: number,
-        addr: "10.0.0.1:2377".parse().unwrap(),
-        leader: false,
-        reachability: Reachability::Reachable,
-    };
+    let status = |number: u64| ManagerStatus::new(number, "10.0.0.1:2377".parse().unwrap());
     let joined = set_manager(&cluster.store, &id("n2"), Some(status(2)), cluster.now).unwrap();
     cluster.commit(joined);
     let service = cluster.create(service_spec("web", 2)).unwrap();

@@ -196,7 +196,13 @@ impl<P: Platform> Drive<P> {
             return;
         }
         let fixes = {
-            let members = self.raft.members_for_core();
+            let members = match self.raft.members_for_core() {
+                Ok(members) => members,
+                Err(error) => {
+                    tracing::warn!(%error, "the managers are left as they are");
+                    return;
+                }
+            };
             control::member_fixes(&self.raft.store().read(), &members, self.raft.raft_id())
         };
         for fix in fixes {
