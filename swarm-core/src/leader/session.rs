@@ -172,6 +172,19 @@ pub(super) fn moved(node: &Node, state: NodeState, message: &str, now: Timestamp
     node
 }
 
+/// A node whose agent opened a session from these addresses.
+pub(super) fn registered(
+    node: &Node,
+    addr: Option<IpAddr>,
+    data_path_addr: Option<IpAddr>,
+    now: Timestamp,
+) -> Node {
+    let mut next = moved(node, NodeState::Ready, "", now);
+    next.status.addr = addr.or(next.status.addr);
+    next.status.data_path_addr = data_path_addr.or(next.status.data_path_addr);
+    next
+}
+
 impl Leader {
     /// From here on this is the node's session.
     pub(super) fn open_session(
