@@ -106,6 +106,12 @@ impl Sessions {
         }
     }
 
+    /// A node's session, if it is this one.
+    fn current(&mut self, node: &NodeId, session: &SessionId) -> Option<&mut Session> {
+        let entry = self.nodes.get_mut(node)?;
+        (entry.id.as_ref() == Some(session)).then_some(entry)
+    }
+
     pub(super) fn forget(&mut self, node: &NodeId) {
         self.nodes.remove(node);
     }
@@ -212,13 +218,11 @@ impl Leader {
         now: Timestamp,
     ) -> bool {
         let times = HeartbeatTimes::of(store.cluster());
-        match self.sessions.nodes.get_mut(node) {
-            Some(entry) if entry.id.as_ref() == Some(session) => {
-                entry.deadline = now + times.silence;
-                true
-            }
-            Some(_) | None => false,
-        }
+        let Some(entry) = self.sessions.current(node, session) else {
+            return false;
+        };
+        entry.deadline = now + times.silence;
+        true
     }
 
     /// The session ended, and the node's time to come back begins. Returns whether it was the current one, so that
@@ -231,8 +235,7 @@ impl Leader {
         now: Timestamp,
     ) -> bool {
         let times = HeartbeatTimes::of(store.cluster());
-        let entry = self.sessions.nodes.get_mut(node);
-        let Some(entry) = entry.filter(|entry| entry.id.as_ref() == Some(session)) else {
+        let Some(entry) = self.sessions.current(node, session) else {
             return false;
         };
         entry.id = None;
