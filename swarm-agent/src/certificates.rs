@@ -105,7 +105,7 @@ impl Certificates {
 
     /// Whether it no longer holds.
     pub(crate) fn expired(&self) -> bool {
-        now() > validity(&self.identity.this_node()).not_after
+        validity(&self.identity.this_node()).expired(now())
     }
 
     /// Gets a new certificate from a manager (`host:port`), with a new key, and uses it. Gives the role it names.
@@ -151,7 +151,7 @@ impl Certificates {
 /// Refuses a certificate that has expired.
 pub(crate) fn check(identity: &Identity) -> Result<(), CertificateError> {
     let (peer, now) = (identity.this_node(), now());
-    if now <= validity(&peer).not_after {
+    if !validity(&peer).expired(now) {
         return Ok(());
     }
     Err(CertificateError::Expired {

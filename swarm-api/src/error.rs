@@ -4,7 +4,7 @@
 //! Refusals of the cluster carry SwarmKit's `rpc error: code = ... desc = ...` where Docker's daemon passes it on.
 
 use serde::{Deserialize, Serialize};
-use swarm_core::control::{Code, ControlError};
+use swarm_core::control::{Code, ControlError, NO_LEADER};
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -250,7 +250,7 @@ impl Refusal {
             Self::NodeLocalNetwork { .. } | Self::NetworkScope => 403,
             Self::NetworkExists { .. } => 409,
             Self::DesiredStateFilter { .. } | Self::NoLogStream { swarm: true } => 500,
-            Self::Cluster(error) if error.message.starts_with(NO_LEADER) => 500,
+            Self::Cluster(error) if error.message == NO_LEADER => 500,
             Self::Cluster(error) => cluster_status(error.code),
             Self::InvalidJson { .. }
             | Self::ContentType { .. }
@@ -304,25 +304,21 @@ fn cluster_status(code: Code) -> u16 {
     }
 }
 
-/// How SwarmKit's text begins that says that nothing can be decided; Docker passes it on as an unknown error.
-const NO_LEADER: &str = "The swarm does not have a leader.";
-
 /// Text of a cluster's refusal. Docker's daemon looks objects up by itself, so "not found" and "ambiguous" are its own
 /// words, as are those about this node's state; everything else is passed on with SwarmKit's prefix.
 fn cluster_text(error: &ControlError) -> String {
     match error.code {
-        _ if error.message.starts_with(NO_LEADER) => {
+        _ if error.message == NO_LEADER => {
             ControlError::new(Code::Unknown, error.message.clone()).rpc_text()
         }
         Code::NotFound | Code::Unavailable => error.message.clone(),
         Code::InvalidArgument if error.message.ends_with("matches found)") => error.message.clone(),
-        // SwarmKit reports a stale version without a code of its own.
-        Code::Aborted => ControlError::new(Code::Unknown, error.message.clone()).rpc_text(),
         Code::InvalidArgument
         | Code::AlreadyExists
         | Code::PermissionDenied
         | Code::Unauthenticated
         | Code::FailedPrecondition
+        | Code::Aborted
         | Code::Unimplemented
         | Code::DeadlineExceeded
         | Code::Unknown => error.rpc_text(),
@@ -342,6 +338,7 @@ mod tests {
 
     #[test]
     fn refusals_of_the_cluster_have_dockers_status_and_words() {
+        let no_leader = format!("rpc error: code = Unknown desc = {NO_LEADER}");
         for (code, message, status, text) in [
             (Code::NotFound, "node x not found", 404, "node x not found"),
             (
@@ -369,12 +366,7 @@ mod tests {
                 "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm",
             ),
             (Code::Unavailable, "locked", 503, "locked"),
-            (
-                Code::Unavailable,
-                "The swarm does not have a leader. It's possible",
-                500,
-                "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible",
-            ),
+            (Code::Unavailable, NO_LEADER, 500, &no_leader),
         ] {
             let refusal = Refusal::from(ControlError::new(code, message));
             assert_eq!(

@@ -1,6 +1,7 @@
 //! The cluster as the API shows it, and the requests to make, join and change one.
 
 use serde::{Deserialize, Serialize};
+pub use swarm_core::ca::SigningRoot;
 use swarm_core::model::{self, Labels, Subnet};
 
 use crate::{
@@ -107,24 +108,6 @@ impl std::fmt::Debug for CaConfig {
     }
 }
 
-/// A root certificate to rotate to, with its key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SigningRoot {
-    /// Certificate, PEM; empty if only a key was given.
-    pub cert_pem: String,
-    /// Key, PEM; empty if only a certificate was given.
-    pub key_pem: String,
-}
-
-impl std::fmt::Debug for SigningRoot {
-    /// Hides the key.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningRoot")
-            .field("cert_pem", &self.cert_pem)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Defaults of tasks; none can be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDefaults {}
@@ -145,7 +128,7 @@ impl ClusterSpec {
         json::decode(value)
     }
 
-    /// The root certificate that came with the settings, which is not one of them.
+    /// The root certificate that came with the settings, which is not one of them; a part that was not given is empty.
     pub fn signing_root(&self) -> Option<SigningRoot> {
         let config = &self.ca_config;
         let given = !config.signing_ca_cert.is_empty() || !config.signing_ca_key.is_empty();
@@ -162,40 +145,26 @@ impl ClusterSpec {
             given => json::span(given, field),
         };
         let count = |given: u64, base| if given == 0 { base } else { given };
-        let mut annotations = base.annotations.clone();
-        if !self.name.is_empty() {
-            annotations.name = self.name;
-        }
-        if !self.labels.is_empty() {
-            annotations.labels = self.labels;
-        }
+        let (raft, ca) = (self.raft, self.ca_config);
+        let history = self.orchestration.task_history_retention_limit;
+        let period = self.dispatcher.heartbeat_period;
         Ok(model::ClusterSpec {
-            annotations,
-            task_history_retention_limit: self
-                .orchestration
-                .task_history_retention_limit
-                .unwrap_or(base.task_history_retention_limit),
-            heartbeat_period: span(
-                self.dispatcher.heartbeat_period,
-                base.heartbeat_period,
-                "heartbeat time period",
-            )?,
+            annotations: annotations(self.name, self.labels, &base.annotations),
+            task_history_retention_limit: history.unwrap_or(base.task_history_retention_limit),
+            heartbeat_period: span(period, base.heartbeat_period, "heartbeat time period")?,
             node_cert_expiry: span(
-                self.ca_config.node_cert_expiry,
+                ca.node_cert_expiry,
                 base.node_cert_expiry,
                 "certificate expiry",
             )?,
-            snapshot_interval: count(self.raft.snapshot_interval, base.snapshot_interval),
-            keep_old_snapshots: self
-                .raft
-                .keep_old_snapshots
-                .unwrap_or(base.keep_old_snapshots),
+            snapshot_interval: count(raft.snapshot_interval, base.snapshot_interval),
+            keep_old_snapshots: raft.keep_old_snapshots.unwrap_or(base.keep_old_snapshots),
             log_entries_for_slow_followers: count(
-                self.raft.log_entries_for_slow_followers,
+                raft.log_entries_for_slow_followers,
                 base.log_entries_for_slow_followers,
             ),
             auto_lock_managers: self.encryption_config.auto_lock_managers,
-            ca_force_rotate: count(self.ca_config.force_rotate, base.ca_force_rotate),
+            ca_force_rotate: count(ca.force_rotate, base.ca_force_rotate),
         })
     }
 
@@ -227,6 +196,22 @@ impl ClusterSpec {
                 auto_lock_managers: spec.auto_lock_managers,
             },
         }
+    }
+}
+
+/// A name and labels, with those of `base` in the place of what was left out.
+fn annotations(name: String, labels: Labels, base: &model::Annotations) -> model::Annotations {
+    model::Annotations {
+        name: if name.is_empty() {
+            base.name.clone()
+        } else {
+            name
+        },
+        labels: if labels.is_empty() {
+            base.labels.clone()
+        } else {
+            labels
+        },
     }
 }
 
@@ -452,6 +437,17 @@ mod tests {
         assert_eq!((request.port(), request.pools()), (Ok(4789), Ok(vec![])));
         let defaults = model::ClusterSpec::default();
         assert_eq!(request.spec.into_core(&defaults), Ok(defaults));
+    }
+
+    #[test]
+    fn settings_of_raft_are_passed_on() {
+        let body = br#"{"Raft":{"KeepOldSnapshots":3,"SnapshotInterval":20}}"#;
+        let spec = ClusterSpec::from_json(body).unwrap();
+        let core = spec.into_core(&model::ClusterSpec::default()).unwrap();
+        assert_eq!((core.keep_old_snapshots, core.snapshot_interval), (3, 20));
+        let none = br#"{"Raft":{"KeepOldSnapshots":0}}"#;
+        let spec = ClusterSpec::from_json(none).unwrap();
+        assert_eq!(spec.into_core(&core).unwrap().keep_old_snapshots, 0);
     }
 
     #[test]

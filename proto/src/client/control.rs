@@ -1,7 +1,8 @@
 //! What users ask of the cluster, as the Engine API asks it.
 
 use swarm_core::{
-    control::ControlError,
+    ca::SigningRoot,
+    control::{ControlError, TokenRotation},
     id::{NetworkId, NodeId, ServiceId},
     lock::SecretKey,
     model::{
@@ -14,33 +15,6 @@ use zeroize::Zeroize as _;
 
 use super::{CALL_TIMEOUT, collect, read, within};
 use crate::{MAX_MESSAGE_BYTES, Wire, wire};
-
-/// Which secrets of the cluster are made anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TokenRotation {
-    /// The worker token.
-    pub worker: bool,
-    /// The manager token.
-    pub manager: bool,
-    /// The key that unlocks managers.
-    pub unlock_key: bool,
-}
-
-/// A root certificate to rotate to, with its key.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SigningRoot {
-    /// Certificate, PEM.
-    pub cert_pem: String,
-    /// Key, PEM.
-    pub key_pem: String,
-}
-
-impl std::fmt::Debug for SigningRoot {
-    /// Hides the key.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningRoot").finish_non_exhaustive()
-    }
-}
 
 /// Task counts of a service, as `service ls` shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]

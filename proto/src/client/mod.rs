@@ -8,9 +8,10 @@ mod local;
 use std::time::Duration;
 
 pub use ca::{CaClient, NodeCertificate};
-pub use control::{ControlClient, ServiceCounts, SigningRoot, TokenRotation};
+pub use control::{ControlClient, ServiceCounts};
 pub use local::{InitRequest, Initialized, LocalClient, ManagerState, Phase};
 use swarm_core::control::{Code, ControlError};
+pub use swarm_core::{ca::SigningRoot, control::TokenRotation};
 use tonic::{Response, Status, Streaming};
 
 use crate::{ConvertError, Wire, status};

@@ -10,6 +10,7 @@ use swarm_api::{
     service::ServiceStatus,
     swarm::{ClusterView, SigningRoot},
 };
+pub use swarm_core::control::TokenRotation;
 use swarm_core::{
     control::ControlError,
     id::{NetworkId, NodeId, ServiceId, TaskId},
@@ -21,17 +22,6 @@ use swarm_core::{
 
 /// Lines of a log as they come; an error ends it.
 pub type LogStream = BoxStream<'static, Result<LogLine, ControlError>>;
-
-/// Which secrets of the cluster are made anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TokenRotation {
-    /// The worker token.
-    pub worker: bool,
-    /// The manager token.
-    pub manager: bool,
-    /// The key that unlocks managers.
-    pub unlock_key: bool,
-}
 
 /// Which tasks to list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -65,15 +65,6 @@ impl ControlPlane for Cluster {
         rotation: TokenRotation,
         root: Option<SigningRoot>,
     ) -> Result<(), ControlError> {
-        let rotation = client::TokenRotation {
-            worker: rotation.worker,
-            manager: rotation.manager,
-            unlock_key: rotation.unlock_key,
-        };
-        let root = root.map(|root| client::SigningRoot {
-            cert_pem: root.cert_pem,
-            key_pem: root.key_pem,
-        });
         self.member
             .control()
             .update_cluster(version, &spec, rotation, root)

@@ -7,10 +7,10 @@ mod rotation;
 use alloc::{borrow::ToOwned as _, string::String, vec::Vec};
 use core::{fmt, str::FromStr};
 
-pub use renewal::{Renewal, Validity, renew_at};
+pub use renewal::{Renewal, Validity};
 pub use rotation::{
-    RootWish, Signer, is_issued_by, is_waited_for, issuer, root_wish, settle_rotation, signer,
-    trust_bundle,
+    RootWish, Signer, SigningRoot, is_issued_by, is_waited_for, issuer, root_wish, settle_rotation,
+    signer, trust_bundle,
 };
 
 use crate::{

@@ -20,7 +20,7 @@ const LEAST_AGE: Duration = Duration::from_secs(1);
 
 /// When a certificate is renewed: at a random moment between 50 % and 80 % of its life, so that nodes do not all come
 /// at once and failures leave time to retry.
-pub fn renew_at(not_before: Timestamp, not_after: Timestamp, rng: &mut dyn Random) -> Timestamp {
+fn renew_at(not_before: Timestamp, not_after: Timestamp, rng: &mut dyn Random) -> Timestamp {
     let life = u64::try_from(not_after.since(not_before).as_nanos()).unwrap_or(u64::MAX);
     let earliest = life / 2;
     let span = life / 10 * 3;
@@ -34,6 +34,13 @@ pub struct Validity {
     pub not_before: Timestamp,
     /// Not after this moment.
     pub not_after: Timestamp,
+}
+
+impl Validity {
+    /// Whether it no longer holds at `now`.
+    pub fn expired(self, now: Timestamp) -> bool {
+        now > self.not_after
+    }
 }
 
 /// The next renewal of a node's certificate.
@@ -69,7 +76,7 @@ impl Renewal {
 
     /// Whether the certificate no longer holds at `now`.
     pub fn expired(&self, now: Timestamp) -> bool {
-        now > self.validity.not_after
+        self.validity.expired(now)
     }
 
     /// The managers want it renewed. To be called as often as they say so; a pause after a failure is not cut short by it.

@@ -13,6 +13,24 @@ use crate::{
     model::{CertificateIssuer, Cluster, Node, NodeTls, RootCa, RootRotation},
 };
 
+/// A root with its key: one that is given, or made, to rotate to.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SigningRoot {
+    /// Certificate, PEM.
+    pub cert_pem: String,
+    /// Key, PEM. Goes into the replicated state, which is sealed on disk, and nowhere else.
+    pub key_pem: String,
+}
+
+impl core::fmt::Debug for SigningRoot {
+    /// Hides the key.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SigningRoot")
+            .field("cert_pem", &self.cert_pem)
+            .finish_non_exhaustive()
+    }
+}
+
 /// With what node certificates are signed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signer<'a> {

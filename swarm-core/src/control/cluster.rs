@@ -11,7 +11,7 @@ use crate::{
 
 /// Which secrets are made anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rotate {
+pub struct TokenRotation {
     /// The worker token.
     pub worker: bool,
     /// The manager token.
@@ -40,7 +40,7 @@ pub struct ClusterUpdate {
     /// All settings.
     pub spec: ClusterSpec,
     /// New secrets.
-    pub rotate: Rotate,
+    pub rotate: TokenRotation,
     /// A new root.
     pub root: RootChange,
 }
@@ -74,7 +74,7 @@ pub fn rotate_token(
     now: Timestamp,
     rng: &mut dyn Random,
 ) -> Result<Transaction, ControlError> {
-    let rotate = Rotate {
+    let rotate = TokenRotation {
         worker: role == Role::Worker,
         manager: role == Role::Manager,
         unlock_key: false,
@@ -88,7 +88,7 @@ fn current(store: &Store) -> Result<&Cluster, ControlError> {
         .ok_or_else(|| ControlError::new(Code::NotFound, "cluster not found"))
 }
 
-fn rotated(mut cluster: Cluster, rotate: Rotate, rng: &mut dyn Random) -> Cluster {
+fn rotated(mut cluster: Cluster, rotate: TokenRotation, rng: &mut dyn Random) -> Cluster {
     if rotate.worker {
         cluster.root_ca.worker_secret = new_secret(rng);
     }

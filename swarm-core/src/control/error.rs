@@ -5,6 +5,9 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Docker's text for a cluster that cannot decide.
+pub const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
+
 /// Whose fault a refusal is and what the caller may do; the names are gRPC's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
@@ -20,7 +23,7 @@ pub enum Code {
     Unauthenticated,
     /// The cluster's state does not allow it now.
     FailedPrecondition,
-    /// The version is stale; read again and retry.
+    /// The version is stale; read again and retry. SwarmKit has no code of its own for it.
     Aborted,
     /// Not offered.
     Unimplemented,
@@ -42,11 +45,10 @@ impl Code {
             Self::PermissionDenied => "PermissionDenied",
             Self::Unauthenticated => "Unauthenticated",
             Self::FailedPrecondition => "FailedPrecondition",
-            Self::Aborted => "Aborted",
             Self::Unimplemented => "Unimplemented",
             Self::Unavailable => "Unavailable",
             Self::DeadlineExceeded => "DeadlineExceeded",
-            Self::Unknown => "Unknown",
+            Self::Aborted | Self::Unknown => "Unknown",
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The members of Raft and the node objects that speak of them: two records that a crash between two writes leaves apart.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{borrow::ToOwned as _, collections::BTreeSet, string::String, vec::Vec};
 use core::net::SocketAddr;
 
 use super::{ControlError, node::current};
 use crate::{
     id::NodeId,
-    model::{ManagerStatus, Reachability, Role},
+    model::{ManagerStatus, Role},
     store::{ObjectId, Store, Transaction},
     time::Timestamp,
 };
@@ -22,6 +22,43 @@ pub struct RaftMember {
     pub addr: SocketAddr,
     /// It counts for majorities; a learner is still catching up, or its join was never finished.
     pub voter: bool,
+}
+
+/// A record of Raft that names no node or no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record of Raft's member {raft_id:x} cannot be read: node {node:?} at {addr:?}")]
+pub struct UnreadableMember {
+    /// Its number.
+    pub raft_id: u64,
+    /// Its node, as the record says.
+    pub node: String,
+    /// Its address, as the record says.
+    pub addr: String,
+}
+
+impl RaftMember {
+    /// Reads the record of a member. One that cannot be read is not to be left out: a member that [`member_fixes`] is not told of
+    /// counts as none.
+    pub fn read(
+        raft_id: u64,
+        node: &str,
+        addr: &str,
+        voter: bool,
+    ) -> Result<Self, UnreadableMember> {
+        match (node.parse(), addr.parse()) {
+            (Ok(node), Ok(addr)) => Ok(Self {
+                raft_id,
+                node,
+                addr,
+                voter,
+            }),
+            (_, _) => Err(UnreadableMember {
+                raft_id,
+                node: node.to_owned(),
+                addr: addr.to_owned(),
+            }),
+        }
+    }
 }
 
 /// What the leader has to do so that members and node objects say the same.
@@ -43,48 +80,43 @@ pub enum MemberFix {
     },
 }
 
-/// Compares Raft's members with the node objects. `this` is the leader's own number. Call it only while nobody joins.
+/// Compares Raft's members, all of them, with the node objects. `this` is the leader's own number. Call it only while nobody joins.
 pub fn member_fixes(store: &Store, members: &[RaftMember], this: u64) -> Vec<MemberFix> {
-    let mut fixes = Vec::new();
-    let mut kept = BTreeSet::new();
-    for member in members {
+    let is_kept = |member: &&RaftMember| {
         let node = store.node(&member.node);
-        let wanted = node.is_some_and(|node| node.spec.role == Role::Manager);
-        if wanted && member.voter {
-            kept.insert(&member.node);
-            let status = ManagerStatus {
-                raft_id: member.raft_id,
-                addr: member.addr,
-                leader: false,
-                reachability: Reachability::Reachable,
-            };
-            let recorded = node.and_then(|node| node.manager.as_ref());
-            let same = recorded.is_some_and(|recorded| {
-                recorded.raft_id == status.raft_id && recorded.addr == status.addr
-            });
-            if !same {
-                fixes.push(MemberFix::Record {
-                    node: member.node.clone(),
-                    manager: Some(status),
-                });
-            }
-        } else if member.raft_id == this {
-            // Nothing else before: what remains is the next leader's work.
-            return alloc::vec![MemberFix::HandOver];
-        } else {
-            fixes.push(MemberFix::Remove {
-                raft_id: member.raft_id,
-            });
-        }
+        member.voter && node.is_some_and(|node| node.spec.role == Role::Manager)
+    };
+    let (kept, others): (Vec<_>, Vec<_>) = members.iter().partition(is_kept);
+    if others.iter().any(|member| member.raft_id == this) {
+        // Nothing else before: what remains is the next leader's work.
+        return alloc::vec![MemberFix::HandOver];
     }
+    let records = kept.iter().filter_map(|member| unrecorded(store, member));
+    let removals = others.iter().map(|member| MemberFix::Remove {
+        raft_id: member.raft_id,
+    });
+    let kept: BTreeSet<&NodeId> = kept.iter().map(|member| &member.node).collect();
     let stale = store
         .nodes()
         .filter(|node| node.manager.is_some() && !kept.contains(&node.id));
-    fixes.extend(stale.map(|node| MemberFix::Record {
+    let stale = stale.map(|node| MemberFix::Record {
         node: node.id.clone(),
         manager: None,
-    }));
-    fixes
+    });
+    records.chain(removals).chain(stale).collect()
+}
+
+/// What the node object of a member lacks.
+fn unrecorded(store: &Store, member: &RaftMember) -> Option<MemberFix> {
+    let recorded = store
+        .node(&member.node)
+        .and_then(|node| node.manager.as_ref());
+    let same = recorded
+        .is_some_and(|recorded| recorded.raft_id == member.raft_id && recorded.addr == member.addr);
+    (!same).then(|| MemberFix::Record {
+        node: member.node.clone(),
+        manager: Some(ManagerStatus::new(member.raft_id, member.addr)),
+    })
 }
 
 /// Forgets a node whose first steps failed: it has a certificate, but it was never there. Empty if it was.
@@ -125,12 +157,7 @@ mod tests {
     }
 
     fn status(raft_id: u64) -> ManagerStatus {
-        ManagerStatus {
-            raft_id,
-            addr: addr(raft_id),
-            leader: false,
-            reachability: Reachability::Reachable,
-        }
+        ManagerStatus::new(raft_id, addr(raft_id))
     }
 
     /// A cluster whose nodes are all managers and, from 1 on, members.
@@ -209,6 +236,20 @@ mod tests {
         );
         role(&mut cluster, "n2", Role::Worker, &[]).unwrap();
         role(&mut cluster, "n2", Role::Manager, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_record_is_read_as_a_whole_or_refused() {
+        let node = id::<NodeId>("n1");
+        let read = |node: &str, addr: &str| RaftMember::read(1, node, addr, true);
+        assert_eq!(
+            read(node.as_str(), "10.0.0.1:2377"),
+            Ok(member("n1", 1, true))
+        );
+        let text = "the record of Raft's member 1 cannot be read: node \"?\" at \"10.0.0.1:2377\"";
+        let refused = read("?", "10.0.0.1:2377").unwrap_err();
+        assert_eq!(alloc::string::ToString::to_string(&refused), text);
+        assert!(read(node.as_str(), "10.0.0.1").is_err());
     }
 
     #[test]

@@ -16,14 +16,14 @@ mod skew;
 mod validate;
 
 pub use bootstrap::{InitRequest, bootstrap};
-pub use cluster::{ClusterUpdate, RootChange, Rotate, rotate_token, update_cluster};
-pub use error::{Code, ControlError};
+pub use cluster::{ClusterUpdate, RootChange, TokenRotation, rotate_token, update_cluster};
+pub use error::{Code, ControlError, NO_LEADER};
 pub use filter::{
     NetworkFilter, NodeFilter, ServiceFilter, TaskFilter, list_networks, list_nodes, list_services,
     list_tasks, parse_desired_state,
 };
 pub use lookup::{find_network, find_node, find_service, find_task};
-pub use members::{MemberFix, RaftMember, forget_newcomer, member_fixes};
+pub use members::{MemberFix, RaftMember, UnreadableMember, forget_newcomer, member_fixes};
 pub use network::{create_network, remove_network};
 pub use node::{NewNode, add_node, force_new_cluster, remove_node, set_manager, update_node};
 pub use quorum::check_quorum_without;
@@ -40,7 +40,7 @@ fn check_version(seen: Version, current: Meta) -> Result<(), ControlError> {
     if seen == current.version {
         Ok(())
     } else {
-        Err(ControlError::new(Code::Unknown, "update out of sequence"))
+        Err(ControlError::new(Code::Aborted, "update out of sequence"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Nodes: joining, the operator's wishes, removal.
 
-use alloc::{collections::BTreeSet, format, vec::Vec};
+use alloc::{collections::BTreeSet, format};
 use core::net::{IpAddr, SocketAddr};
 
 use super::{Code, ControlError, LAST_MANAGER, check_quorum_without, check_version, validate};
@@ -8,7 +8,7 @@ use crate::{
     id::NodeId,
     model::{
         Annotations, Availability, ManagerStatus, Meta, Node, NodeSpec, NodeState, NodeStatus,
-        Reachability, Role, Task, TaskState, Version,
+        Role, Task, TaskState, Version,
     },
     store::{Object, ObjectId, Store, Transaction},
     time::Timestamp,
@@ -43,12 +43,9 @@ pub(super) fn new_node(new: NewNode) -> Node {
             addr: new.addr,
             ..NodeStatus::default()
         },
-        manager: new.manager.map(|(raft_id, addr)| ManagerStatus {
-            raft_id,
-            addr,
-            leader: false,
-            reachability: Reachability::Reachable,
-        }),
+        manager: new
+            .manager
+            .map(|(raft_id, addr)| ManagerStatus::new(raft_id, addr)),
         attachment: None,
     }
 }
@@ -94,43 +91,32 @@ pub fn force_new_cluster(
             "the state on disk holds no cluster: this manager had not caught up when the others were lost",
         ));
     }
-    let mut transaction = Transaction::new(now);
-    let own = match store.node(id) {
-        Some(node) => node.clone(),
-        None => new_node(NewNode {
+    let own = store.node(id).cloned().unwrap_or_else(|| {
+        new_node(NewNode {
             id: id.clone(),
             role: Role::Manager,
             availability: Availability::Active,
             addr: Some(manager.addr.ip()),
             manager: None,
-        }),
-    };
-    let others = store
-        .nodes()
-        .filter(|node| node.id != *id)
-        .filter_map(|node| {
-            let was_manager = node.spec.role == Role::Manager || node.manager.is_some();
-            was_manager.then(|| {
-                let mut worker = node.clone();
-                worker.spec.role = Role::Worker;
-                worker.manager = None;
-                worker
-            })
-        });
-    let mut changed: Vec<Node> = others.collect();
-    changed.push(Node {
-        spec: NodeSpec {
-            role: Role::Manager,
-            ..own.spec
-        },
-        manager: Some(manager),
-        ..own
+        })
     });
-    for node in changed {
+    let others = store.nodes().filter(|node| node.id != *id);
+    let managers = others.filter(|node| node.spec.role == Role::Manager || node.manager.is_some());
+    let changed = managers
+        .map(|node| with_part(node, Role::Worker, None))
+        .chain([with_part(&own, Role::Manager, Some(manager))]);
+    Ok(changed.fold(Transaction::new(now), |transaction, node| {
         let version = node.meta.version;
-        transaction = transaction.put(Object::Node(node), version);
-    }
-    Ok(transaction)
+        transaction.put(Object::Node(node), version)
+    }))
+}
+
+/// A node with another part in the management of the cluster.
+fn with_part(node: &Node, role: Role, manager: Option<ManagerStatus>) -> Node {
+    let mut node = node.clone();
+    node.spec.role = role;
+    node.manager = manager;
+    node
 }
 
 /// `node update|promote|demote`: labels, availability and role. `unreachable` are the members of Raft that do not answer

@@ -9,16 +9,16 @@ use alloc::{
 use core::time::Duration;
 
 use super::{
-    ClusterUpdate, Code, NodeFilter, RootChange, Rotate, ServiceFilter, TaskFilter, create_network,
-    create_service, find_node, find_service, find_task, force_new_cluster, list_nodes,
-    list_services, list_tasks, parse_desired_state, remove_network, remove_node, remove_service,
-    rotate_token, set_manager, update_cluster, update_node, update_service,
+    ClusterUpdate, Code, NodeFilter, RootChange, ServiceFilter, TaskFilter, TokenRotation,
+    create_network, create_service, find_node, find_service, find_task, force_new_cluster,
+    list_nodes, list_services, list_tasks, parse_desired_state, remove_network, remove_node,
+    remove_service, rotate_token, set_manager, update_cluster, update_node, update_service,
 };
 use crate::{
     id::{NetworkId, NodeId, ServiceId},
     model::{
-        EndpointMode, ManagerStatus, Mount, MountKind, NodeState, PublishMode, Reachability, Role,
-        ServiceMode, ServiceSpec, TaskState, Version,
+        EndpointMode, ManagerStatus, Mount, MountKind, NodeState, PublishMode, Role, ServiceMode,
+        ServiceSpec, TaskState, Version,
     },
     store::{Object, Transaction},
     testing::{Cluster, attach, id, network_spec, port, publish, service_spec},
@@ -482,7 +482,7 @@ fn cluster_settings_and_tokens() {
     let update = ClusterUpdate {
         version: before.meta.version,
         spec,
-        rotate: Rotate::default(),
+        rotate: TokenRotation::default(),
         root: RootChange::Keep,
     };
     let refused = update_cluster(&cluster.store, update, cluster.now, &mut cluster.rng);
@@ -506,12 +506,7 @@ fn cluster_settings_and_tokens() {
 #[test]
 fn a_cluster_of_one_keeps_all_but_the_other_managers() {
     let mut cluster = Cluster::new(&["n1", "n2", "n3"]);
-    let status = |number: u64| ManagerStatus {
-        raft_id: number,
-        addr: "10.0.0.1:2377".parse().unwrap(),
-        leader: false,
-        reachability: Reachability::Reachable,
-    };
+    let status = |number: u64| ManagerStatus::new(number, "10.0.0.1:2377".parse().unwrap());
     let joined = set_manager(&cluster.store, &id("n2"), Some(status(2)), cluster.now).unwrap();
     cluster.commit(joined);
     let service = cluster.create(service_spec("web", 2)).unwrap();

@@ -16,7 +16,7 @@ mod sync;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-pub use reports::{Decided, MAX_TASKS, Pace, Report};
+pub use reports::{Decided, Pace, Report};
 pub use session::{HeartbeatTimes, Left, SessionId};
 
 use crate::{

@@ -2,22 +2,22 @@
 //! start cost a few writes and not ten thousand. SwarmKit collects for 100 ms; here the first report after a quiet time is
 //! written at once, and what arrives during the next 100 ms waits for their end. Heartbeats are never written.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::{net::IpAddr, time::Duration};
 
 use super::{Leader, Left, SessionId, session};
 use crate::{
     control::ControlError,
     id::{NodeId, TaskId},
-    model::{Node, NodeDescription, NodeState, TaskStatus},
+    model::{Node, NodeDescription, TaskStatus},
     store::{Draft, Store, Transaction},
     time::Timestamp,
 };
 
 /// Shortest time between two writes of reports.
 const PACE: Duration = Duration::from_millis(100);
-/// Tasks of one report at most; longer lists are to be cut.
-pub const MAX_TASKS: usize = 256;
+/// Tasks of one report at most, so that a transaction is not much fuller than it may be.
+const MAX_TASKS: usize = 256;
 
 /// Something an agent told that may change the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,19 @@ pub enum Report {
     Left(Left),
     /// The host changed.
     Described(NodeDescription),
-    /// States of at most [`MAX_TASKS`] tasks.
+    /// States of tasks, see [`Report::tasks`].
     Tasks(Vec<(TaskId, TaskStatus)>),
+}
+
+impl Report {
+    /// States of any number of tasks, as reports of bounded size.
+    pub fn tasks(mut statuses: Vec<(TaskId, TaskStatus)>) -> impl Iterator<Item = Self> {
+        core::iter::from_fn(move || {
+            let rest = statuses.split_off(statuses.len().min(MAX_TASKS));
+            let part = core::mem::replace(&mut statuses, rest);
+            (!part.is_empty()).then_some(Self::Tasks(part))
+        })
+    }
 }
 
 /// When reports are written.
@@ -69,36 +80,53 @@ pub struct Decided {
     pub transaction: Transaction,
     /// What became of each report that is part of it, in order; the others did not fit.
     pub outcomes: Vec<Result<(), ControlError>>,
+    /// Sessions that begin when the transaction is committed, see [`Leader::open_sessions`].
+    pub sessions: BTreeMap<NodeId, SessionId>,
 }
 
 impl Leader {
     /// Decides on reports in the order they came. May be called again with the same reports when the transaction was refused.
     pub fn decide_reports<'r>(
-        &mut self,
+        &self,
         store: &Store,
         reports: impl Iterator<Item = (&'r NodeId, &'r Report)>,
         now: Timestamp,
     ) -> Decided {
         let mut draft = Draft::new(store, now);
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut sessions) = (Vec::new(), BTreeMap::new());
         for (node, report) in reports {
             if draft.is_full() {
                 break;
             }
-            outcomes.push(self.decide_report(&mut draft, node, report));
+            outcomes.push(self.decide_report(&mut draft, &mut sessions, node, report));
         }
         Decided {
             transaction: draft.into_transaction(),
             outcomes,
+            sessions,
+        }
+    }
+
+    /// The transaction of the reports was committed: from here on these are the nodes' sessions.
+    pub fn open_sessions(
+        &mut self,
+        store: &Store,
+        sessions: BTreeMap<NodeId, SessionId>,
+        now: Timestamp,
+    ) {
+        for (node, session) in sessions {
+            self.open_session(store.cluster(), &node, session, now);
         }
     }
 
     fn decide_report(
-        &mut self,
+        &self,
         draft: &mut Draft<'_>,
+        sessions: &mut BTreeMap<NodeId, SessionId>,
         node: &NodeId,
         report: &Report,
     ) -> Result<(), ControlError> {
+        let stored = draft.node(node);
         match report {
             Report::Registered {
                 session,
@@ -106,28 +134,20 @@ impl Leader {
                 addr,
                 data_path_addr,
             } => {
-                let stored = session::find(draft.node(node), node)?;
-                let mut next = session::moved(stored, NodeState::Ready, "", draft.now());
-                next.description = Some(description.clone());
-                next.status.addr = addr.or(next.status.addr);
-                next.status.data_path_addr = data_path_addr.or(next.status.data_path_addr);
-                self.open_session(draft.cluster(), node, session.clone(), draft.now());
-                draft.put_node(next);
+                let stored = session::find(stored, node)?;
+                let ready = session::registered(stored, *addr, *data_path_addr, draft.now());
+                draft.put_node(described(&ready, description));
+                sessions.insert(node.clone(), session.clone());
             }
             Report::Left(why) => {
-                let gone = self.session(node).is_none();
-                if let Some(stored) = draft.node(node).filter(|_| gone) {
-                    let next = session::left(stored, *why, draft.now());
-                    draft.put_node(next);
+                let gone = self.session(node).is_none() && !sessions.contains_key(node);
+                if let Some(stored) = stored.filter(|_| gone) {
+                    draft.put_node(session::left(stored, *why, draft.now()));
                 }
             }
             Report::Described(description) => {
-                if let Some(stored) = draft.node(node) {
-                    let next = Node {
-                        description: Some(description.clone()),
-                        ..stored.clone()
-                    };
-                    draft.put_node(next);
+                if let Some(stored) = stored {
+                    draft.put_node(described(stored, description));
                 }
             }
             Report::Tasks(statuses) => {
@@ -140,22 +160,20 @@ impl Leader {
     }
 }
 
+fn described(node: &Node, description: &NodeDescription) -> Node {
+    Node {
+        description: Some(description.clone()),
+        ..node.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        model::TaskState,
+        model::{NodeState, TaskState},
         testing::{Cluster, id, service_spec},
     };
-
-    fn state(cluster: &Cluster, name: &str) -> NodeState {
-        cluster
-            .store
-            .node(&id::<NodeId>(name))
-            .unwrap()
-            .status
-            .state
-    }
 
     fn registered(name: &str) -> Report {
         Report::Registered {
@@ -199,35 +217,74 @@ mod tests {
         assert_eq!(decide(&mut cluster, &reports), decided, "may be repeated");
     }
 
+    fn close(cluster: &mut Cluster, session: &str) -> bool {
+        let (node, session) = (id("n1"), SessionId(session.into()));
+        let now = cluster.now;
+        cluster
+            .leader
+            .close_session(&cluster.store, &node, &session, now)
+    }
+
+    fn commit(cluster: &mut Cluster, decided: Decided) {
+        cluster.commit(decided.transaction);
+        cluster
+            .leader
+            .open_sessions(&cluster.store, decided.sessions, cluster.now);
+    }
+
     #[test]
     fn the_order_of_reports_decides() {
         let mut cluster = Cluster::new(&["n1"]);
-        let (now, session) = (cluster.now, SessionId("n1".into()));
-        assert!(
-            cluster
-                .leader
-                .close_session(&cluster.store, &id("n1"), &session, now)
-        );
-        let back = [
-            (id("n1"), Report::Left(Left::Closed)),
-            (id("n1"), registered("again")),
-        ];
-        for _ in 0..2 {
-            // The second time the session is open already: the end of the old one is history.
-            let decided = decide(&mut cluster, &back);
-            assert!(decided.transaction.is_empty() || decided.outcomes.len() == 2);
-            cluster.commit(decided.transaction);
-            assert_eq!(state(&cluster, "n1"), NodeState::Ready);
+        let left = (id("n1"), Report::Left(Left::Closed));
+        let back = (id("n1"), registered("again"));
+        // The end of the old session is told first, or late: the node is there.
+        let first = [left.clone(), back.clone()];
+        for (open, reports) in [("n1", first), ("again", [back, left.clone()])] {
+            assert!(close(&mut cluster, open));
+            let decided = decide(&mut cluster, &reports);
+            assert_eq!(decided.outcomes, [Ok(()), Ok(())]);
+            commit(&mut cluster, decided);
+            assert_eq!(cluster.node_state("n1"), NodeState::Ready);
         }
-        let again = SessionId("again".into());
-        assert!(
-            cluster
-                .leader
-                .close_session(&cluster.store, &id("n1"), &again, now)
+        assert!(close(&mut cluster, "again"));
+        let decided = decide(&mut cluster, &[left]);
+        commit(&mut cluster, decided);
+        assert_eq!(cluster.node_state("n1"), NodeState::Disconnected);
+    }
+
+    /// The agent is told that it has no session, so the leader must not wait for its heartbeats.
+    #[test]
+    fn a_registration_that_was_not_written_opens_no_session() {
+        let mut cluster = Cluster::new(&["n1"]);
+        assert!(close(&mut cluster, "n1"));
+        let reports = [(id("n1"), registered("again"))];
+        decide(&mut cluster, &reports);
+        assert_eq!(cluster.leader.session(&id("n1")), None);
+        let decided = decide(&mut cluster, &reports);
+        commit(&mut cluster, decided);
+        assert_eq!(
+            cluster.leader.session(&id("n1")),
+            Some(&SessionId("again".into()))
         );
-        let decided = decide(&mut cluster, &back[..1]);
-        cluster.commit(decided.transaction);
-        assert_eq!(state(&cluster, "n1"), NodeState::Disconnected);
+    }
+
+    #[test]
+    fn long_lists_of_tasks_are_cut() {
+        let all: Vec<_> = (0..600)
+            .map(|number| (id(&alloc::format!("t{number:03}")), TaskStatus::default()))
+            .collect();
+        let parts: Vec<_> = Report::tasks(all.clone())
+            .map(|report| match report {
+                Report::Tasks(part) => part,
+                Report::Registered { .. } | Report::Left(_) | Report::Described(_) => {
+                    panic!("{report:?}")
+                }
+            })
+            .collect();
+        let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [256, 256, 88]);
+        assert_eq!(parts.concat(), all);
+        assert_eq!(Report::tasks(Vec::new()).count(), 0);
     }
 
     #[test]

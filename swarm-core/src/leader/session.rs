@@ -106,6 +106,12 @@ impl Sessions {
         }
     }
 
+    /// A node's session, if it is this one.
+    fn current(&mut self, node: &NodeId, session: &SessionId) -> Option<&mut Session> {
+        let entry = self.nodes.get_mut(node)?;
+        (entry.id.as_ref() == Some(session)).then_some(entry)
+    }
+
     pub(super) fn forget(&mut self, node: &NodeId) {
         self.nodes.remove(node);
     }
@@ -172,6 +178,19 @@ pub(super) fn moved(node: &Node, state: NodeState, message: &str, now: Timestamp
     node
 }
 
+/// A node whose agent opened a session from these addresses.
+pub(super) fn registered(
+    node: &Node,
+    addr: Option<IpAddr>,
+    data_path_addr: Option<IpAddr>,
+    now: Timestamp,
+) -> Node {
+    let mut next = moved(node, NodeState::Ready, "", now);
+    next.status.addr = addr.or(next.status.addr);
+    next.status.data_path_addr = data_path_addr.or(next.status.data_path_addr);
+    next
+}
+
 impl Leader {
     /// From here on this is the node's session.
     pub(super) fn open_session(
@@ -199,13 +218,11 @@ impl Leader {
         now: Timestamp,
     ) -> bool {
         let times = HeartbeatTimes::of(store.cluster());
-        match self.sessions.nodes.get_mut(node) {
-            Some(entry) if entry.id.as_ref() == Some(session) => {
-                entry.deadline = now + times.silence;
-                true
-            }
-            Some(_) | None => false,
-        }
+        let Some(entry) = self.sessions.current(node, session) else {
+            return false;
+        };
+        entry.deadline = now + times.silence;
+        true
     }
 
     /// The session ended, and the node's time to come back begins. Returns whether it was the current one, so that
@@ -218,8 +235,7 @@ impl Leader {
         now: Timestamp,
     ) -> bool {
         let times = HeartbeatTimes::of(store.cluster());
-        let entry = self.sessions.nodes.get_mut(node);
-        let Some(entry) = entry.filter(|entry| entry.id.as_ref() == Some(session)) else {
+        let Some(entry) = self.sessions.current(node, session) else {
             return false;
         };
         entry.id = None;

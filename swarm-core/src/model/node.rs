@@ -147,6 +147,18 @@ pub struct ManagerStatus {
     pub reachability: Reachability,
 }
 
+impl ManagerStatus {
+    /// A member that answers and does not lead, as far as the store knows.
+    pub fn new(raft_id: u64, addr: SocketAddr) -> Self {
+        Self {
+            raft_id,
+            addr,
+            leader: false,
+            reachability: Reachability::Reachable,
+        }
+    }
+}
+
 /// Whether the leader reaches a manager.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

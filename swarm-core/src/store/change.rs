@@ -268,7 +268,7 @@ impl From<StoreError> for ControlError {
     /// The texts SwarmKit gives for a lost race.
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Stale { .. } => Self::new(Code::Unknown, "update out of sequence"),
+            StoreError::Stale { .. } => Self::new(Code::Aborted, "update out of sequence"),
             StoreError::NameTaken { kind, name } => Self::new(
                 Code::AlreadyExists,
                 alloc::format!(

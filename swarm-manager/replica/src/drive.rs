@@ -9,7 +9,7 @@ use std::time::Duration;
 use openraft::{async_runtime::watch::WatchReceiver as _, type_config::TypeConfigExt as _};
 use swarm_core::{
     control::{self, Code, ControlError, MemberFix},
-    leader::{Leader, MAX_TASKS, Report},
+    leader::{Leader, Report},
     store::Transaction,
 };
 use tokio::sync::{mpsc, watch};
@@ -168,8 +168,8 @@ impl<P: Platform> Drive<P> {
                 }
             }
             Event::Statuses { node, reports: all } => {
-                for some in all.chunks(MAX_TASKS) {
-                    reports.add(node.clone(), Report::Tasks(some.to_vec()));
+                for report in Report::tasks(all) {
+                    reports.add(node.clone(), report);
                 }
             }
             Event::Description { node, description } => {
@@ -196,7 +196,13 @@ impl<P: Platform> Drive<P> {
             return;
         }
         let fixes = {
-            let members = self.raft.members_for_core();
+            let members = match self.raft.members_for_core() {
+                Ok(members) => members,
+                Err(error) => {
+                    tracing::warn!(%error, "the managers are left as they are");
+                    return;
+                }
+            };
             control::member_fixes(&self.raft.store().read(), &members, self.raft.raft_id())
         };
         for fix in fixes {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use swarm_core::{
     control::{self, Code, ControlError},
     id::{NodeId, Random},
-    model::{ManagerStatus, Reachability, Role},
+    model::{ManagerStatus, Role},
 };
 
 use crate::{
@@ -41,12 +41,7 @@ impl<P: Platform> RaftNode<P> {
             addr: addr.to_string(),
         };
         self.admit_member(node, raft_id, member, reachable).await?;
-        let status = ManagerStatus {
-            raft_id,
-            addr,
-            leader: false,
-            reachability: Reachability::Reachable,
-        };
+        let status = ManagerStatus::new(raft_id, addr);
         let transaction =
             control::set_manager(&self.store().read(), node, Some(status), self.now())?;
         self.propose(transaction).await?;

@@ -11,7 +11,9 @@ use openraft::{
     errors::{ClientWriteError, RaftError},
     type_config::TypeConfigExt as _,
 };
-use swarm_core::control::{Code, ControlError, RaftMember, check_quorum_without};
+use swarm_core::control::{
+    Code, ControlError, RaftMember, UnreadableMember, check_quorum_without,
+};
 
 use crate::{
     node::RaftNode,
@@ -196,18 +198,14 @@ impl<P: Platform> RaftNode<P> {
         members.collect()
     }
 
-    /// Raft's members as core knows them. One whose record cannot be read is left alone.
-    pub(crate) fn members_for_core(&self) -> Vec<RaftMember> {
+    /// Raft's members as core knows them.
+    pub(crate) fn members_for_core(&self) -> Result<Vec<RaftMember>, UnreadableMember> {
         let voters = self.voters();
         let members = self.members().into_iter();
         members
-            .filter_map(|(raft_id, member)| {
-                Some(RaftMember {
-                    raft_id,
-                    node: member.node_id.parse().ok()?,
-                    addr: member.addr.parse().ok()?,
-                    voter: voters.contains_key(&raft_id),
-                })
+            .map(|(raft_id, member)| {
+                let voter = voters.contains_key(&raft_id);
+                RaftMember::read(raft_id, &member.node_id, &member.addr, voter)
             })
             .collect()
     }

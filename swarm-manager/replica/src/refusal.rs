@@ -3,12 +3,11 @@
 use openraft::errors::{
     ChangeMembershipError, ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError,
 };
+pub use swarm_core::control::NO_LEADER;
 use swarm_core::control::{Code, ControlError};
 
 use crate::types::Types;
 
-/// Docker's text for a cluster that cannot decide.
-pub const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
 /// How the text begins that names a new leader. Nothing was written when it is given.
 pub const LEADER_MOVED: &str = "the leader is now";
 

@@ -46,7 +46,7 @@ pub async fn write<P: Platform, T: Send>(
         let (result, transaction) = decided?;
         match raft.commit(transaction).await {
             Ok(index) => return Ok(Written { result, index }),
-            Err(error) if error.code == Code::Unknown && !once && attempt < ATTEMPTS => {
+            Err(error) if error.code == Code::Aborted && !once && attempt < ATTEMPTS => {
                 attempt += 1;
             }
             Err(error) => return Err(error),

@@ -115,7 +115,7 @@ impl Control for ControlApi {
     ) -> Result<Response<wire::Cluster>, Status> {
         let request = request.into_inner();
         let spec: ClusterSpec = required(request.spec, "spec").map_err(malformed)?;
-        let rotate = control::Rotate {
+        let rotate = control::TokenRotation {
             worker: request.rotate_worker_token,
             manager: request.rotate_manager_token,
             unlock_key: request.rotate_manager_unlock_key,

@@ -1,7 +1,7 @@
 //! What happens to the root with an update: core decides, the keys are made here.
 
 use swarm_core::{
-    ca::{RootWish, root_wish},
+    ca::{RootWish, SigningRoot, root_wish},
     control::{Code, ControlError, RootChange},
     model::Cluster,
 };
@@ -9,14 +9,14 @@ use swarm_proto::tls;
 
 use super::{
     cross::{CrossError, rotation_to},
-    keys::{RootKeys, new_root},
+    keys::new_root,
 };
 
 /// What an update with this counter and this root means for the cluster's.
 pub(crate) fn root_change(
     cluster: &Cluster,
     force: u64,
-    given: Option<&RootKeys>,
+    given: Option<&SigningRoot>,
 ) -> Result<RootChange, ControlError> {
     let digest = given.map(|root| tls::digest_hex(&root.cert_pem));
     let new = match (root_wish(cluster, force, digest.as_deref()), given) {

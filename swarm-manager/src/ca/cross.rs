@@ -5,7 +5,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose,
 };
-use swarm_core::model::{RootCa, RootRotation};
+use swarm_core::{
+    ca::SigningRoot,
+    model::{RootCa, RootRotation},
+};
 use swarm_proto::tls::{self, TlsError};
 use time::OffsetDateTime;
 use x509_parser::{
@@ -13,7 +16,7 @@ use x509_parser::{
 };
 
 use super::{
-    keys::{ROOT_LIFETIME, RootKeys},
+    keys::ROOT_LIFETIME,
     server::{BACKDATED, SignError, serial},
 };
 
@@ -38,7 +41,7 @@ impl From<rcgen::Error> for CrossError {
 }
 
 /// The rotation from the present root to `new`.
-pub(crate) fn rotation_to(new: RootKeys, present: &RootCa) -> Result<RootRotation, CrossError> {
+pub(crate) fn rotation_to(new: SigningRoot, present: &RootCa) -> Result<RootRotation, CrossError> {
     let issuer = tls::root_issuer(&new.cert_pem)?;
     let cross_signed_pem = cross_sign(&new, present)?;
     if tls::root_issuer(&cross_signed_pem)? != issuer {
@@ -53,7 +56,7 @@ pub(crate) fn rotation_to(new: RootKeys, present: &RootCa) -> Result<RootRotatio
     })
 }
 
-fn cross_sign(new: &RootKeys, present: &RootCa) -> Result<String, CrossError> {
+fn cross_sign(new: &SigningRoot, present: &RootCa) -> Result<String, CrossError> {
     let (_, pem) = parse_x509_pem(new.cert_pem.as_bytes())
         .map_err(|error| TlsError::Certificate(error.to_string()))?;
     let cert = pem

@@ -2,9 +2,10 @@
 
 use rcgen::{KeyPair, PublicKeyData as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
+use swarm_core::ca::SigningRoot;
 use x509_parser::pem::parse_x509_pem;
 
-use super::{keys::RootKeys, pkcs8};
+use super::pkcs8;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -43,7 +44,7 @@ pub(crate) enum GivenError {
 }
 
 /// The root of these texts, in the one form we keep; `None` if neither is given.
-pub(crate) fn given_root(cert: &str, key: &str) -> Result<Option<RootKeys>, GivenError> {
+pub(crate) fn given_root(cert: &str, key: &str) -> Result<Option<SigningRoot>, GivenError> {
     match (cert.trim().is_empty(), key.trim().is_empty()) {
         (true, true) => return Ok(None),
         (true, false) => return Err(GivenError::NoCertificate),
@@ -53,7 +54,7 @@ pub(crate) fn given_root(cert: &str, key: &str) -> Result<Option<RootKeys>, Give
     let cert_pem = one_certificate(cert)?;
     let key = parse_key(key).ok_or(GivenError::Key)?;
     check(&cert_pem, &key)?;
-    Ok(Some(RootKeys {
+    Ok(Some(SigningRoot {
         cert_pem,
         key_pem: key.serialize_pem(),
     }))

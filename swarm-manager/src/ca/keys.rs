@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256,
 };
+use swarm_core::ca::SigningRoot;
 use swarm_proto::tls::CA_NAME;
 use time::OffsetDateTime;
 
@@ -14,26 +15,8 @@ use super::server::{SignError, serial};
 /// 20 years.
 pub(super) const ROOT_LIFETIME: Duration = Duration::from_hours(20 * 365 * 24);
 
-/// A new certificate authority.
-#[derive(Clone)]
-pub(crate) struct RootKeys {
-    /// Certificate, PEM.
-    pub(crate) cert_pem: String,
-    /// Key, PKCS #8 PEM. Goes into the replicated state, which is sealed on disk, and nowhere else.
-    pub(crate) key_pem: String,
-}
-
-impl std::fmt::Debug for RootKeys {
-    /// Hides the key.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RootKeys")
-            .field("cert_pem", &self.cert_pem)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Makes a certificate authority: ECDSA P-256, 20 years.
-pub(crate) fn new_root() -> Result<RootKeys, SignError> {
+pub(crate) fn new_root() -> Result<SigningRoot, SignError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -44,7 +27,7 @@ pub(crate) fn new_root() -> Result<RootKeys, SignError> {
     params.not_before = OffsetDateTime::now_utc() - super::server::BACKDATED;
     params.not_after = OffsetDateTime::now_utc() + ROOT_LIFETIME;
     let cert = params.self_signed(&key)?;
-    Ok(RootKeys {
+    Ok(SigningRoot {
         cert_pem: cert.pem(),
         key_pem: key.serialize_pem(),
     })

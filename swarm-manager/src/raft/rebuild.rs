@@ -11,7 +11,7 @@ use openraft::{EntryPayload, Membership};
 use swarm_core::{
     control::{self, ControlError},
     id::NodeId,
-    model::{ManagerStatus, Reachability},
+    model::ManagerStatus,
     store::Store,
     time::Timestamp,
 };
@@ -116,12 +116,7 @@ pub(crate) fn force_new_cluster(
     survivor: &Survivor,
     now: Timestamp,
 ) -> Result<ThisMember, RebuildError> {
-    let status = ManagerStatus {
-        raft_id: survivor.raft_id,
-        addr: survivor.addr,
-        leader: false,
-        reachability: Reachability::Reachable,
-    };
+    let status = ManagerStatus::new(survivor.raft_id, survivor.addr);
     let transaction = control::force_new_cluster(&contents.store, &survivor.node_id, status, now)?;
     let (index, vote) = next_position(db, &contents);
     contents

@@ -82,6 +82,9 @@ impl Reports {
             tracing::warn!(%error, reports = decided.outcomes.len(), "reports of agents are lost");
         }
         self.attempts = 0;
+        if written.is_ok() {
+            leader.open_sessions(&raft.store().read(), decided.sessions, now());
+        }
         let done: Vec<Waiting> = self.waiting.drain(..decided.outcomes.len()).collect();
         for (one, outcome) in done.into_iter().zip(decided.outcomes) {
             let outcome = outcome.and_then(|()| written.clone());
@@ -118,6 +121,6 @@ impl Reports {
 fn is_passing(error: &ControlError) -> bool {
     matches!(
         error.code,
-        Code::Unknown | Code::Unavailable | Code::DeadlineExceeded
+        Code::Aborted | Code::Unavailable | Code::DeadlineExceeded
     )
 }
