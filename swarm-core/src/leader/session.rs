@@ -6,7 +6,7 @@
 //! cost its tasks: it has three whole periods to come back. So has every node after a change of leader.
 
 use alloc::{borrow::ToOwned as _, collections::BTreeMap, format, string::String, vec::Vec};
-use core::time::Duration;
+use core::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 

@@ -11,9 +11,7 @@ use openraft::{
     errors::{ClientWriteError, RaftError},
     type_config::TypeConfigExt as _,
 };
-use swarm_core::control::{
-    Code, ControlError, RaftMember, UnreadableMember, check_quorum_without,
-};
+use swarm_core::control::{Code, ControlError, RaftMember, UnreadableMember, check_quorum_without};
 
 use crate::{
     node::RaftNode,

@@ -83,7 +83,7 @@ impl Reports {
         }
         self.attempts = 0;
         if written.is_ok() {
-            leader.open_sessions(&raft.store().read(), decided.sessions, now());
+            leader.open_sessions(&raft.store().read(), decided.sessions, raft.now());
         }
         let done: Vec<Waiting> = self.waiting.drain(..decided.outcomes.len()).collect();
         for (one, outcome) in done.into_iter().zip(decided.outcomes) {
