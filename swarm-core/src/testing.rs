@@ -191,7 +191,7 @@ impl Cluster {
     }
 
     /// What the leader decides on one report of an agent.
-    pub(crate) fn decide(&mut self, node: &NodeId, report: &Report) -> Decided {
+    pub(crate) fn decide(&self, node: &NodeId, report: &Report) -> Decided {
         let reports = [(node, report)].into_iter();
         self.leader.decide_reports(&self.store, reports, self.now)
     }
@@ -201,6 +201,8 @@ impl Cluster {
         let decided = self.decide(node, report);
         assert_eq!(decided.outcomes, [Ok(())], "{report:?}");
         self.commit(decided.transaction);
+        self.leader
+            .open_sessions(&self.store, decided.sessions, self.now);
     }
 
     /// Lets the leader decide until it has nothing to write.

@@ -102,7 +102,7 @@ fn the_end_of_a_replaced_session_changes_nothing() {
 
 #[test]
 fn a_removed_node_gets_no_session() {
-    let mut cluster = Cluster::new(&["n1"]);
+    let cluster = Cluster::new(&["n1"]);
     let report = Report::Registered {
         session: session("gone"),
         description: NodeDescription::default(),
@@ -148,7 +148,7 @@ fn reports_on_other_nodes_tasks_and_steps_back_are_dropped() {
     let service = cluster.create(service_spec("web", 1)).unwrap();
     cluster.run();
     let task = cluster.running(&service)[0].clone();
-    let mut statuses = |node: &str, state| {
+    let statuses = |node: &str, state| {
         let status = TaskStatus {
             state,
             ..TaskStatus::default()
