@@ -1,4 +1,5 @@
-//! Swarms that are made anew on hosts with a past: of what the last manager has, and after an agent that died while it made one.
+//! Hosts with a past: swarms that are made anew, of what the last manager has, after an agent that died while it made one, and
+//! after an init that failed late; a node that cannot be started and is given up.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -114,4 +115,55 @@ fn what_an_agent_left_that_died_while_it_made_a_swarm_is_not_in_the_way() {
         .unwrap();
     assert_ne!(first, second);
     assert_ne!(host.manager_pid().unwrap(), manager);
+}
+
+/// Nothing of a swarm is in the kernel, in containerd or among the processes.
+fn assert_clear(lab: &Lab) {
+    let host = lab.host(1);
+    let tasks = lab.tasks(host).unwrap();
+    assert!(tasks.is_empty(), "{tasks:?}");
+    // The kernel puts files of its own at the root of the file system; ours are in directories.
+    let found = fs::read_dir(host.bpffs()).unwrap().flatten();
+    let pins: Vec<_> = found.filter(|entry| entry.path().is_dir()).collect();
+    assert!(pins.is_empty(), "{pins:?}");
+    let links = host.exec("ip", &["-oneline", "link", "show"]).unwrap();
+    assert!(!links.contains("swhost"), "{links}");
+    assert!(host.manager_pid().is_err(), "a manager runs");
+    assert!(!host.state_dir().join("node.json").exists());
+}
+
+#[test]
+fn an_init_that_fails_late_leaves_nothing_and_can_be_tried_again() {
+    let mut lab = Lab::start(&Plan::from_environment(1).unwrap()).unwrap();
+    // In the way of the tasks' namespaces, which come after the data plane.
+    let in_the_way = lab.host(1).socket().with_file_name("netns");
+    fs::write(&in_the_way, "").unwrap();
+    lab.host_mut(1).spawn_agent().unwrap();
+    let refused = format!("{:#}", init(lab.host(1), &[]).unwrap_err());
+    assert!(refused.contains("starting the node"), "{refused}");
+    assert_clear(&lab);
+    fs::remove_file(&in_the_way).unwrap();
+    init(lab.host(1), &[]).unwrap();
+    until_nodes(lab.host(1), &["host1 Ready Leader"]);
+}
+
+#[test]
+fn a_node_that_cannot_be_started_is_given_up_with_all_it_has() {
+    let mut swarm = Swarm::up(1).unwrap();
+    swarm.create_web(2).unwrap();
+    swarm.until_served().unwrap();
+    swarm.lab.host_mut(1).kill_agent().unwrap();
+    let certificate = swarm.manager().state_dir().join("certificates/node.crt");
+    fs::remove_file(certificate).unwrap();
+    swarm.lab.host_mut(1).spawn_agent().unwrap();
+    let info = swarm.manager().swarm(&["info"]).unwrap();
+    assert!(info.contains("Swarm: error"), "{info}");
+    assert_eq!(swarm.tasks().unwrap().len(), 2, "tasks go on meanwhile");
+    swarm
+        .manager()
+        .swarm(&["swarm", "leave", "--force"])
+        .unwrap();
+    assert_clear(&swarm.lab);
+    init(swarm.manager(), &[]).unwrap();
+    until_nodes(swarm.manager(), &["host1 Ready Leader"]);
 }
