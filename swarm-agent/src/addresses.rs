@@ -121,14 +121,13 @@ mod tests {
     #[tokio::test]
     async fn following_goes_on_after_a_refusal_and_ends_with_the_data_plane() {
         let refusal = DataPlaneError::Kernel("no memory".to_owned());
-        let plane = DataPlane::scripted([Err(refusal), Err(DataPlaneError::Down)]);
-        let follow = follow(
-            Netlink::open().unwrap(),
-            plane,
-            "10.0.0.1:2377".parse().unwrap(),
-        );
+        let plane = DataPlane::scripted([Err(refusal), Err(DataPlaneError::Down), Ok(())]);
+        let advertised = "10.0.0.1:2377".parse().unwrap();
+        let follow = follow(Netlink::open().unwrap(), plane.clone(), advertised);
         let ended = tokio::time::timeout(LOOK_PERIOD * 10, follow).await;
         assert!(ended.is_ok(), "it still follows a data plane that is gone");
+        let next = plane.set_addresses(Vec::new()).await;
+        assert!(next.is_ok(), "it asked another number of times than twice");
     }
 
     #[tokio::test]

@@ -255,6 +255,17 @@ mod tests {
     }
 
     #[test]
+    fn a_role_that_an_earlier_version_wrote_down_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let mut json = serde_json::to_value(node_state()).unwrap();
+        assert!(json.get("role").is_none(), "{json}");
+        json["role"] = "Manager".into();
+        fs::write(dir.path().join("node.json"), json.to_string()).unwrap();
+        assert_eq!(state.node().unwrap(), Some(node_state()));
+    }
+
+    #[test]
     fn a_damaged_file_is_named_and_refused() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
