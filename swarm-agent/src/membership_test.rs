@@ -179,3 +179,36 @@ async fn a_join_that_finds_nobody_is_given_up() {
     assert_eq!(join.await.unwrap(), Err(HostError::NotMember));
     assert_eq!(member.leave().await, Err(HostError::NotMember));
 }
+
+/// An agent that died in the middle of a change of role finds in the certificate what the node is to be.
+#[tokio::test]
+async fn a_node_is_what_its_certificate_says() {
+    for (role, said, keeps_state) in [
+        (Role::Worker, "192.0.2.1", false), // as far as a host without this address gets
+        (
+            Role::Manager,
+            "cannot start /nonexistent/swarm-manager",
+            true,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = testing::parts(dir.path());
+        fs::create_dir_all(parts.options.certificates_dir()).unwrap();
+        let credentials = testing::credentials(role, testing::FUTURE);
+        parts.key.save(&credentials, role).unwrap();
+        let raft = parts.options.manager_state_dir().join("raft.redb");
+        fs::create_dir_all(parts.options.manager_state_dir()).unwrap();
+        fs::write(&raft, "").unwrap();
+        let state = NodeState {
+            data_path_addr: "192.0.2.1".parse().unwrap(),
+            ..testing::node_state()
+        };
+        parts.state.save_node(&state).unwrap();
+        let member = Member::resume(parts).await;
+        let Membership::Error { text, .. } = member.membership() else {
+            panic!("{:?}", member.membership());
+        };
+        assert!(text.contains(said), "{text}");
+        assert_eq!(raft.exists(), keeps_state, "{role:?}");
+    }
+}
