@@ -21,7 +21,7 @@ use crate::{
     ConvertError, MAX_ASSIGNMENT_BYTES_PER_MESSAGE, MAX_ASSIGNMENTS_PER_MESSAGE, MAX_MESSAGE_BYTES,
     Wire,
     client::{CALL_TIMEOUT, read, unreadable, within},
-    convert::{from_list, ip_from_wire, ip_to_wire, list, optional, required, some},
+    convert::{from_list, ip_from_wire, ip_to_wire, list, required},
     status, wire,
 };
 
@@ -84,8 +84,8 @@ pub enum ManagerEvent {
 pub struct Trust {
     /// One root certificate, or the old and the new one while the root is being replaced, PEM.
     pub ca_pem: String,
-    /// A node whose certificate is of another issuer is to renew it; `None`: any will do.
-    pub issuer: Option<CertificateIssuer>,
+    /// A node whose certificate is of another issuer is to renew it.
+    pub issuer: CertificateIssuer,
 }
 
 impl Wire for Trust {
@@ -94,14 +94,14 @@ impl Wire for Trust {
     fn to_wire(&self) -> wire::Trust {
         wire::Trust {
             ca_pem: self.ca_pem.clone(),
-            issuer: some(self.issuer.as_ref()),
+            issuer: Some(self.issuer.to_wire()),
         }
     }
 
     fn from_wire(message: wire::Trust) -> Result<Self, ConvertError> {
         Ok(Self {
             ca_pem: message.ca_pem,
-            issuer: optional(message.issuer)?,
+            issuer: required(message.issuer, "trust.issuer")?,
         })
     }
 }

@@ -257,14 +257,14 @@ impl Renewing {
         Renewal::new(validity(&peer), now(), &mut SystemRandom)
     }
 
-    /// Trusts what the managers say is to be trusted; gives whose the certificate is to be, if they say that.
+    /// Trusts what the managers say is to be trusted; gives whose the certificate is to be.
     async fn heed(&self) -> Option<CertificateIssuer> {
         let wish = self.wishes.borrow().clone()?;
         if let Err(error) = self.certificates.trust(&wish.ca_pem).await {
             error!(%error, "trusted root not replaced");
             return None;
         }
-        wish.issuer
+        Some(wish.issuer)
     }
 
     fn is_of_another(&self, issuer: &CertificateIssuer) -> bool {

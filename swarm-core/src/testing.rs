@@ -1,7 +1,6 @@
 //! Builders and a random source for this crate's tests.
 
 use alloc::{
-    collections::BTreeMap,
     format,
     string::{String, ToString as _},
     vec::Vec,
@@ -11,12 +10,12 @@ use core::time::Duration;
 use crate::{
     control::{self, ControlError, InitRequest, NewNode},
     id::{NetworkId, NodeId, Random, ServiceId, TaskId},
-    leader::{Leader, SessionId},
+    leader::{Decided, Leader, Report, SessionId},
     model::{
-        Annotations, Availability, ClusterSpec, ContainerSpec, EndpointSpec, Meta,
+        Annotations, Availability, CertificateIssuer, ClusterSpec, EndpointSpec, Meta,
         NetworkAttachmentConfig, NetworkSpec, Node, NodeDescription, NodeSpec, NodeState,
         NodeStatus, Platform, PortConfig, Protocol, PublishMode, Resources, Role, Service,
-        ServiceMode, ServiceSpec, Task, TaskSpec, TaskState, TaskStatus,
+        ServiceSpec, Task, TaskState, TaskStatus,
     },
     store::{Object, Store, Transaction},
     time::Timestamp,
@@ -106,22 +105,7 @@ pub(crate) fn node(name: &str) -> Node {
 
 /// A replicated service.
 pub(crate) fn service_spec(name: &str, replicas: u64) -> ServiceSpec {
-    ServiceSpec {
-        annotations: Annotations {
-            name: name.to_string(),
-            labels: BTreeMap::new(),
-        },
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: String::from("nginx:1"),
-                ..ContainerSpec::default()
-            },
-            networks: Vec::new(),
-            ..TaskSpec::default()
-        },
-        mode: ServiceMode::Replicated { replicas },
-        ..ServiceSpec::default()
-    }
+    ServiceSpec::replicated(name, "nginx:1", replicas)
 }
 
 /// Seconds since the epoch of the test.
@@ -196,12 +180,27 @@ impl Cluster {
         let description = node(name).description.unwrap();
         let (id, session) = (id::<NodeId>(name), SessionId(name.to_string()));
         let addr = Some(core::net::IpAddr::from([192, 0, 2, name.as_bytes()[1]]));
-        let transaction = self
-            .leader
-            .register(&self.store, &id, session, description, addr, addr, self.now)
-            .unwrap();
         self.silent.retain(|silent| *silent != id);
-        self.commit(transaction);
+        let report = Report::Registered {
+            session,
+            description,
+            addr,
+            data_path_addr: addr,
+        };
+        self.tell(&id, &report);
+    }
+
+    /// What the leader decides on one report of an agent.
+    pub(crate) fn decide(&mut self, node: &NodeId, report: &Report) -> Decided {
+        let reports = [(node, report)].into_iter();
+        self.leader.decide_reports(&self.store, reports, self.now)
+    }
+
+    /// An agent reports.
+    pub(crate) fn tell(&mut self, node: &NodeId, report: &Report) {
+        let decided = self.decide(node, report);
+        assert_eq!(decided.outcomes, [Ok(())], "{report:?}");
+        self.commit(decided.transaction);
     }
 
     /// Lets the leader decide until it has nothing to write.
@@ -232,10 +231,7 @@ impl Cluster {
                     .heartbeat(&self.store, node, &SessionId(name_of(node)), self.now);
                 let tasks = self.store.tasks_of_node(node);
                 let reports: Vec<_> = tasks.filter_map(|task| obey(task, self.now)).collect();
-                let transaction = self
-                    .leader
-                    .task_statuses(&self.store, node, reports, self.now);
-                self.commit(transaction);
+                self.tell(node, &Report::Tasks(reports));
             }
             self.settle();
             if self.commits == before {
@@ -263,11 +259,7 @@ impl Cluster {
             err: err.to_string(),
             ..TaskStatus::default()
         };
-        let reports = [(task.clone(), status)].into();
-        let transaction = self
-            .leader
-            .task_statuses(&self.store, &node, reports, self.now);
-        self.commit(transaction);
+        self.tell(&node, &Report::Tasks([(task.clone(), status)].into()));
     }
 
     pub(crate) fn create(&mut self, spec: ServiceSpec) -> Result<ServiceId, ControlError> {
@@ -337,6 +329,7 @@ pub(crate) fn init_request(first: &str) -> InitRequest {
         root_cert_pem: String::from("certificate"),
         root_key_pem: String::from("key"),
         root_cert_digest: "ab".repeat(32),
+        root_issuer: CertificateIssuer::default(),
         node: new_node(first, Role::Manager),
     }
 }

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
+use core::ptr;
 use swarm_common::maps::{
     BackendKey, BackendValue, Counter, DropCount, EndpointKey, EndpointValue, Event, FlowKey,
     FlowValue, HostFlowKey, HostFlowValue, InterfaceKey, InterfaceValue, LocalAddressKey,
@@ -94,11 +95,13 @@ pub fn is_vip_client(ifindex: u32) -> bool {
 #[inline(always)]
 pub fn note_vip_client(ifindex: u32) {
     if let Some(client) = VIP_CLIENTS.get_ptr_mut(vip_client(ifindex)) {
-        // SAFETY: plain data of this map; every CPU writes the same value.
-        let client = unsafe { &mut *client };
+        // SAFETY: inside the map's value; volatile, as other CPUs read and write it meanwhile, all of them the same value.
+        let used = unsafe { &raw mut (*client).used };
         // Only once: the line is read by all CPUs.
-        if client.used == 0 {
-            client.used = 1;
+        // SAFETY: as above.
+        if unsafe { ptr::read_volatile(used) } == 0 {
+            // SAFETY: as above.
+            unsafe { ptr::write_volatile(used, 1) };
         }
     }
 }

@@ -21,7 +21,7 @@ use swarm_common::verdict::DropReason;
 /// Values that may be copied out of and into a packet: no padding, every bit pattern valid.
 ///
 /// # Safety
-/// Only for `repr(C)` types of integers and byte arrays without padding.
+/// Only for `repr(C)` types of integers and byte arrays without padding, with an alignment of at most 2.
 pub unsafe trait Wire: Copy {}
 
 macro_rules! wire {
@@ -100,6 +100,7 @@ impl Packet {
     /// Reads from the first piece: a tenth of what a helper call costs. Nothing is there: truncated.
     #[inline(always)]
     pub fn load<T: Wire>(self, offset: usize) -> Result<T, DropReason> {
+        const { assert!(align_of::<T>() <= 2) }
         let (start, end) = self.first_piece();
         let at = start + offset;
         if at + size_of::<T>() > end {
@@ -115,6 +116,7 @@ impl Packet {
     /// drivers give: what is written here is replaced whole, or balanced by its own checksum.
     #[inline(always)]
     pub fn store<T: Wire>(self, offset: usize, value: &T) -> Result<(), DropReason> {
+        const { assert!(align_of::<T>() <= 2) }
         let (start, end) = self.first_piece();
         let at = start + offset;
         if at + size_of::<T>() > end {

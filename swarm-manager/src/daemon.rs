@@ -1,16 +1,17 @@
 //! This manager as a process: its state on disk, its sockets, and the way from idle to running and back.
 
+mod certificates;
+mod process;
+
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -24,56 +25,31 @@ use swarm_core::{
     model::{Node, Reachability},
     store::Store,
 };
-use swarm_proto::{
-    MAX_MESSAGE_BYTES, Wire as _,
-    client::{ManagerState, Phase},
-    tls::{Credentials, CredentialsError, Identity, NodeKeys, TlsError},
-    wire::{
-        self, ca_server::CaServer, control_server::ControlServer,
-        dispatcher_server::DispatcherServer, local_server::LocalServer, logs_server::LogsServer,
-        raft_server::RaftServer,
-    },
-};
-use tokio::net::{TcpListener, UnixListener};
-use tokio_util::sync::CancellationToken;
-use tonic::{Status, transport::Server};
-
-use crate::{
-    api::{
-        ca::CaApi,
-        control::ControlApi,
-        dispatcher::DispatcherApi,
-        gate::GateLayer,
-        listener::{Incoming, accept_local, accept_remote},
-        local::LocalApi,
-        logs::{Broker, LogsApi},
-        raft::RaftApi,
-    },
+use swarm_manager_replica::{
+    compaction,
     drive::{self, DriveHandle},
+    timing::UNREACHABLE_AFTER,
+};
+use swarm_proto::{
+    Wire as _,
+    client::{ManagerState, Phase},
+    tls::{CredentialsError, Identity, TlsError},
+    wire,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+pub(crate) use self::process::{listen, run};
+use crate::{
+    api::{listener::accept_remote, logs::Broker},
     lock::{self, KeyDesk},
     raft::{
-        compaction,
         database::{StateDb, StateError, ThisMember, key},
         node::{Leadership, RaftNode, StartError},
         seal::KeyError,
     },
 };
-
-/// Silence after which a connection is probed, and after which it is closed.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// Calls at a time on one connection. An agent has one session, one log stream and short calls; a follower passes on the
-/// sessions of all agents that came to it.
-const MAX_CALLS: u32 = 10_000;
-/// The same for streams that a peer opens and resets at once, as attackers do (CVE-2023-44487).
-const MAX_RESET_CALLS: usize = 64;
-/// Bytes of a call's headers.
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// How often the certificate files are looked at for a renewal.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
-/// How long open calls may take when the process stops.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);
-/// Silence of a manager after which it counts as unreachable.
-const UNREACHABLE_AFTER: Duration = Duration::from_secs(3);
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -127,8 +103,6 @@ pub(crate) struct Running {
     pub(crate) drive: DriveHandle,
     pub(crate) identity: Arc<Identity>,
     pub(crate) logs: Broker,
-    /// One change of the members at a time.
-    pub(crate) members: Arc<tokio::sync::Mutex<()>>,
     /// Whose assignments the last changes concern.
     pub(crate) changes: Mutex<RecentChanges>,
     pub(crate) stop: CancellationToken,
@@ -311,18 +285,15 @@ impl Manager {
         }
     }
 
-    /// Whether there is a state that counts: a member of Raft, running or not.
-    pub(crate) fn has_state(&self) -> Result<bool, DaemonError> {
-        if self.running().is_ok() || self.is_locked() {
-            return Ok(true);
-        }
-        let dir = &self.settings.state_dir;
-        if !StateDb::exists(dir)? {
-            return Ok(false);
-        }
-        let db = StateDb::open(dir)?;
-        let member: Option<ThisMember> = db.meta(key::MEMBER).map_err(|error| db.damaged(error))?;
-        Ok(member.is_some())
+    /// Whether this manager is part of a swarm.
+    pub(crate) fn is_member(&self) -> bool {
+        self.running.load().is_some() || self.is_locked()
+    }
+
+    /// Ends the process, with this reason.
+    pub(crate) fn fail(&self, reason: String) {
+        self.note(Some(reason.clone()));
+        self.failure.send_replace(Some(reason));
     }
 
     /// Resolves when Raft ended by itself.
@@ -363,26 +334,11 @@ impl Manager {
         let credentials = self.credentials(&db.sealer().node_keys())?;
         let identity = self.identity(&credentials)?;
         let raft = RaftNode::start(&db, this, Arc::clone(&identity)).await?;
-        let running = self.serve(raft, identity, listener, Some(credentials))?;
+        let running = self.serve(raft, identity, listener)?;
         let announce = Self::announce_address(Arc::clone(&running));
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(announce));
         tracing::info!("continuing with the state on disk");
         Ok(())
-    }
-
-    /// The certificate files.
-    pub(crate) fn credentials(&self, keys: &NodeKeys) -> Result<Credentials, DaemonError> {
-        let dir = &self.settings.certificates;
-        Credentials::load_with(dir, keys)?
-            .ok_or_else(|| DaemonError::NoCredentials { dir: dir.clone() })
-    }
-
-    /// An identity from certificate texts.
-    pub(crate) fn identity(&self, credentials: &Credentials) -> Result<Arc<Identity>, DaemonError> {
-        Identity::new(credentials).map_err(|source| DaemonError::Tls {
-            dir: self.settings.certificates.clone(),
-            source,
-        })
     }
 
     /// Opens the TCP port for a started Raft; from here on this manager is a member.
@@ -391,7 +347,6 @@ impl Manager {
         raft: RaftNode,
         identity: Arc<Identity>,
         listener: TcpListener,
-        credentials: Option<Credentials>,
     ) -> Result<Arc<Running>, DaemonError> {
         let stop = self.stop.child_token();
         let incoming = accept_remote(listener, &identity, stop.clone()).map_err(|source| {
@@ -400,11 +355,11 @@ impl Manager {
                 source,
             }
         })?;
-        let members = Arc::default();
+        let (drive, leading) = drive::new((*raft).clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(leading.run()));
         let running = Arc::new(Running {
-            drive: drive::start(raft.clone(), Arc::clone(&members), stop.clone()),
+            drive,
             raft,
-            members,
             identity,
             logs: Broker::default(),
             changes: Mutex::default(),
@@ -413,74 +368,21 @@ impl Manager {
         self.running.store(Some(Arc::clone(&running)));
         let manager = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = serve(Arc::clone(&manager), incoming, stop).await {
+            if let Err(error) = process::serve(Arc::clone(&manager), incoming, stop).await {
                 tracing::error!(%error, "the TCP port is no longer served");
                 manager.note(Some(error.to_string()));
             }
         });
-        let compaction = compaction::run(running.raft.clone());
+        let compaction = compaction::run((*running.raft).clone());
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(compaction));
         let keep = lock::keep(Arc::clone(self), Arc::clone(&running));
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(keep));
         let (manager, raft) = (Arc::clone(self), running.raft.clone());
         let watch = async move {
-            let reason = raft.failure().await;
-            manager.note(Some(reason.clone()));
-            manager.failure.send_replace(Some(reason));
+            manager.fail(raft.failure().await);
         };
         tokio::spawn(running.stop.clone().run_until_cancelled_owned(watch));
-        let watch = Arc::clone(self).follow_certificates(Arc::clone(&running), credentials);
-        tokio::spawn(running.stop.clone().run_until_cancelled_owned(watch));
         Ok(running)
-    }
-
-    /// Uses the certificate files as they are now.
-    pub(crate) fn reload_certificates(&self) -> Result<(), ControlError> {
-        let refused =
-            |error: DaemonError| ControlError::new(Code::FailedPrecondition, error.to_string());
-        let running = self.running()?;
-        let keys = running.raft.db().sealer().node_keys();
-        let credentials = self.credentials(&keys).map_err(refused)?;
-        running
-            .identity
-            .replace(&credentials)
-            .map_err(|source| DaemonError::Tls {
-                dir: self.settings.certificates.clone(),
-                source,
-            })
-            .map_err(refused)?;
-        tracing::info!("certificate files are in use");
-        Ok(())
-    }
-
-    /// Uses renewed certificate files as soon as they are there.
-    async fn follow_certificates(
-        self: Arc<Self>,
-        running: Arc<Running>,
-        mut current: Option<Credentials>,
-    ) {
-        loop {
-            tokio::time::sleep(CERTIFICATE_CHECK).await;
-            let keys = running.raft.db().sealer().node_keys();
-            let found = match Credentials::load_with(&self.settings.certificates, &keys) {
-                Ok(Some(found)) if Some(&found) != current.as_ref() => found,
-                Ok(_) => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "certificate files cannot be read");
-                    continue;
-                }
-            };
-            match running.identity.replace(&found) {
-                Ok(()) => {
-                    tracing::info!("certificate files are in use");
-                    current = Some(found);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "certificate files cannot be used");
-                    current = Some(found); // once is enough
-                }
-            }
-        }
     }
 
     /// Stops being a member; what is on disk stays unless `forget`.
@@ -501,121 +403,4 @@ impl Manager {
             }
         }
     }
-}
-
-/// Binds the TCP port.
-pub(crate) async fn listen(addr: SocketAddr) -> Result<TcpListener, DaemonError> {
-    TcpListener::bind(addr)
-        .await
-        .map_err(|source| DaemonError::Listen { addr, source })
-}
-
-async fn serve<S>(
-    manager: Arc<Manager>,
-    incoming: Incoming<S>,
-    stop: CancellationToken,
-) -> Result<(), tonic::transport::Error>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    Server::builder()
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .max_concurrent_streams(MAX_CALLS)
-        .http2_max_pending_accept_reset_streams(Some(MAX_RESET_CALLS))
-        .http2_max_local_error_reset_streams(Some(MAX_RESET_CALLS))
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .layer(GateLayer::new(Arc::clone(&manager)))
-        .add_service(LocalServer::new(LocalApi::new(Arc::clone(&manager))))
-        .add_service(ControlServer::new(ControlApi::new(Arc::clone(&manager))))
-        .add_service(CaServer::new(CaApi::new(Arc::clone(&manager))))
-        .add_service(DispatcherServer::new(DispatcherApi::new(Arc::clone(
-            &manager,
-        ))))
-        .add_service(
-            LogsServer::new(LogsApi::new(Arc::clone(&manager)))
-                .max_decoding_message_size(MAX_MESSAGE_BYTES),
-        )
-        .add_service(
-            RaftServer::new(RaftApi::new(manager)).max_decoding_message_size(MAX_MESSAGE_BYTES),
-        )
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-        .await
-}
-
-/// Runs the manager until `stop`. A leader serves until it has handed over: its heir may need its vote.
-pub(crate) async fn run(
-    settings: Settings,
-    socket: &Path,
-    stop: CancellationToken,
-) -> Result<(), DaemonError> {
-    let closing = CancellationToken::new();
-    let manager = Manager::new(settings, closing.clone());
-    prepare(&manager.settings.state_dir)?;
-    let local = bind_socket(socket)?;
-    manager.resume_unless_locked().await?;
-    let incoming = accept_local(local, closing.clone());
-    let serving = serve(Arc::clone(&manager), incoming, closing.clone());
-    tracing::info!(socket = %socket.display(), "manager is ready");
-    tokio::pin!(serving);
-    let mut failure = None;
-    tokio::select! {
-        ended = &mut serving => ended?,
-        reason = manager.failed() => failure = Some(reason),
-        () = stop.cancelled() => {
-            hand_over(&manager).await;
-            closing.cancel();
-            if tokio::time::timeout(STOP_PATIENCE, &mut serving).await.is_err() {
-                tracing::debug!("open calls were cut off");
-            }
-        }
-    }
-    manager.halt(false).await;
-    if let Err(error) = fs::remove_file(socket) {
-        tracing::debug!(%error, "the unix socket stays");
-    }
-    failure.map_or(Ok(()), Err)
-}
-
-/// A leader that stops gives the leadership away first, so that nobody waits for an election.
-async fn hand_over(manager: &Manager) {
-    let Some(running) = manager.running.load_full() else {
-        return;
-    };
-    if matches!(running.raft.leadership(), Leadership::Here { .. })
-        && let Some(heir) = running.raft.hand_over().await
-    {
-        tracing::info!(raft_id = heir, "leadership handed over");
-    }
-}
-
-/// Makes sure that the state directory can be written before anything else starts.
-fn prepare(dir: &Path) -> Result<(), DaemonError> {
-    let failed = |source| StateError::Directory {
-        path: dir.to_owned(),
-        source,
-    };
-    fs::create_dir_all(dir).map_err(failed)?;
-    let probe = dir.join(".writable");
-    fs::write(&probe, b"").map_err(failed)?;
-    fs::remove_file(&probe).map_err(failed)?;
-    Ok(())
-}
-
-fn bind_socket(path: &Path) -> Result<UnixListener, DaemonError> {
-    let failed = |source| DaemonError::Socket {
-        path: path.to_owned(),
-        source,
-    };
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        let taken = io::Error::new(io::ErrorKind::AddrInUse, "another manager listens here");
-        return Err(failed(taken));
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
 }

@@ -4,7 +4,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, future};
-use openraft::async_runtime::watch::WatchReceiver as _;
 use swarm_core::lock::{Held, KeyId, ManagerLock, NodeKeySeal, Step, next_step};
 pub(crate) use swarm_core::lock::{LOCKED, NOT_LOCKED};
 use swarm_proto::tls::NodeKeys;
@@ -20,7 +19,7 @@ use crate::{
     },
 };
 
-/// Pause after a step that failed (a full disk, say), and between looks at values that only a snapshot replaces.
+/// Pause after a step that failed (a full disk, say), and while a write with earlier keys is under way.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// How long init and join wait for the disk to be locked.
 const FIRST_LOCK: Duration = Duration::from_secs(5);
@@ -77,10 +76,7 @@ pub(crate) async fn keep(manager: Arc<Manager>, running: Arc<Running>) {
         let waiting = match advance(db, &wanted, said).await {
             Ok(Progress::Step) => continue,
             Ok(Progress::Rest) => None,
-            Ok(Progress::Snapshot) => {
-                ask_for_snapshot(&running.raft).await;
-                Some(RETRY_PAUSE)
-            }
+            Ok(Progress::Wait) => Some(RETRY_PAUSE),
             Err(error) => {
                 tracing::error!(%error, "the keys on disk do not follow the cluster's lock yet");
                 Some(RETRY_PAUSE)
@@ -133,8 +129,8 @@ enum Progress {
     Step,
     /// Nothing is to be done until something changes.
     Rest,
-    /// Only a new snapshot gets rid of an older key.
-    Snapshot,
+    /// A write holds earlier keys; look again later.
+    Wait,
 }
 
 /// Carries out the next step, if there is one.
@@ -145,10 +141,9 @@ async fn advance(
 ) -> io::Result<Progress> {
     let held = look(db, node_key).await?;
     let Some(step) = next_step(&held, wanted) else {
-        // keys that a write still holds are looked at again
         let unknown = held.in_use.is_none();
         return Ok(if unknown {
-            Progress::Snapshot
+            Progress::Wait
         } else {
             Progress::Rest
         });
@@ -178,7 +173,7 @@ async fn advance(
             blocking(move || state.reseal()).await?;
             let after = look(db, node_key).await?;
             if after.in_use == held.in_use {
-                return Ok(Progress::Snapshot);
+                return Ok(Progress::Wait);
             }
         }
     }
@@ -208,15 +203,4 @@ async fn replace(
 ) -> io::Result<()> {
     let sealer = db.sealer().clone();
     blocking(move || sealer.replace(lock, ring).map_err(io::Error::other)).await
-}
-
-/// Has Raft write a snapshot if something was applied since the last one, so that the last one's key can go.
-async fn ask_for_snapshot(raft: &RaftNode) {
-    let metrics = raft.raft().metrics().borrow_watched().clone();
-    if metrics.last_applied == metrics.snapshot {
-        return;
-    }
-    if let Err(error) = raft.raft().trigger().snapshot().await {
-        tracing::debug!(%error, "no snapshot was asked for");
-    }
 }

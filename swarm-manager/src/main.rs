@@ -5,7 +5,6 @@ mod api;
 mod ca;
 mod clock;
 mod daemon;
-mod drive;
 mod lock;
 mod membership;
 mod new_cluster;
@@ -39,7 +38,7 @@ struct DaemonArgs {
     #[arg(long)]
     advertise_addr: Option<SocketAddr>,
     /// Log filter (RUST_LOG's form)
-    #[arg(long, env = "SWARM_LOG", default_value = "info,openraft=warn")]
+    #[arg(long, env = "SWARM_LOG", default_value = "info,openraft=error")]
     log: String,
     /// Log as JSON, one object per line
     #[arg(long)]

@@ -9,6 +9,7 @@ use swarm_core::{
     model::{Cluster, Role},
     store::{Change, Object, Transaction},
 };
+use swarm_manager_replica::new_raft_id;
 use swarm_proto::{
     client::{InitRequest, Initialized},
     status,
@@ -18,10 +19,7 @@ use swarm_proto::{
 use tonic::transport::Channel;
 
 use crate::{
-    api::{
-        ca::issue,
-        raft::{join as join_as_member, new_raft_id},
-    },
+    api::{ca::issue, raft::join as join_as_member},
     ca::new_root,
     clock::{SystemRandom, now},
     daemon::{Manager, Running, listen},
@@ -39,6 +37,8 @@ const FIRST_ELECTION: Duration = Duration::from_secs(10);
 const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 /// How long another manager may take to answer.
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(25);
+/// Times a join is asked for whose outcome is not known.
+const JOIN_ATTEMPTS: u32 = 4;
 
 impl Manager {
     /// Makes a new cluster with this manager as its only member.
@@ -47,7 +47,7 @@ impl Manager {
         request: InitRequest,
     ) -> Result<Initialized, ControlError> {
         let _alone = self.changing.lock().await;
-        if request.force_new_cluster && self.has_state().map_err(refused)? {
+        if request.force_new_cluster && self.is_member() {
             return self.force_new_cluster(&request).await;
         }
         self.check_idle()?;
@@ -64,7 +64,7 @@ impl Manager {
     ) -> Result<Initialized, ControlError> {
         let listener = listen(request.listen_addr).await.map_err(refused)?;
         let node = NodeId::random(&mut SystemRandom);
-        let raft_id = new_raft_id();
+        let raft_id = new_raft_id(&mut SystemRandom);
         let first = first_transaction(&request, &node, raft_id)?;
         let cluster = cluster_of(&first)?;
         let certificate = issue(cluster, &request.csr_pem, node.clone(), Role::Manager)?;
@@ -83,7 +83,7 @@ impl Manager {
             listen_addr: request.listen_addr,
         };
         let raft = self.start_raft(this, &identity).await?;
-        raft.initialize().await.map_err(refused)?;
+        raft.initialize().await?;
         if raft.await_leader(FIRST_ELECTION).await == Leadership::Nobody {
             raft.stop().await;
             return Err(ControlError::new(
@@ -95,9 +95,7 @@ impl Manager {
             raft.stop().await;
             return Err(error);
         }
-        let running = self
-            .serve(raft, identity, listener, None)
-            .map_err(refused)?;
+        let running = self.serve(raft, identity, listener).map_err(refused)?;
         lock::followed(self, &running).await;
         tracing::info!(%node, addr = %request.advertise_addr, "new cluster");
         Ok(Initialized {
@@ -128,7 +126,7 @@ impl Manager {
 
     /// After a refusal the node goes out of the list of nodes again. Not if another attempt may succeed.
     async fn take_back(&self, remote_addrs: &[String], refusal: &ControlError) {
-        if matches!(refusal.code, Code::Unavailable | Code::DeadlineExceeded) {
+        if is_unknown(refusal) {
             return;
         }
         let credentials = self.credentials(&NodeKeys::default());
@@ -167,10 +165,8 @@ impl Manager {
             listen_addr,
         };
         let raft = self.start_raft(this, &identity).await?;
-        let running = self
-            .serve(raft, identity, listener, Some(credentials))
-            .map_err(refused)?;
-        call_join(&mut remote, advertise_addr, raft_id).await?;
+        let running = self.serve(raft, identity, listener).map_err(refused)?;
+        join_as(&mut remote, advertise_addr, raft_id).await?;
         lock::followed(self, &running).await;
         tracing::info!(raft_id, "joined the managers of the swarm");
         Ok(())
@@ -246,7 +242,7 @@ impl Manager {
     }
 
     fn check_idle(&self) -> Result<(), ControlError> {
-        if self.running().is_ok() || self.is_locked() {
+        if self.is_member() {
             return Err(ControlError::new(
                 Code::FailedPrecondition,
                 "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.",
@@ -323,6 +319,7 @@ fn first_transaction(
         subnet_size: request.subnet_size,
         data_path_port: request.data_path_port,
         root_cert_digest: tls::digest_hex(&root.cert_pem),
+        root_issuer: tls::root_issuer(&root.cert_pem).map_err(refused)?,
         root_cert_pem: root.cert_pem,
         root_key_pem: root.key_pem,
         node: NewNode {
@@ -367,6 +364,31 @@ async fn ask_for_number(
         }
     }
     Err(failure)
+}
+
+/// Becomes a voter under a number. An answer that is lost is asked for again under the same number: this manager may be a
+/// voter by then, and a voter that forgets everything takes the majority with it.
+async fn join_as(
+    remote: &mut RaftClient<Channel>,
+    advertise_addr: SocketAddr,
+    raft_id: RaftId,
+) -> Result<(), ControlError> {
+    let mut attempt = 1;
+    loop {
+        match call_join(remote, advertise_addr, raft_id).await {
+            Ok(_raft_id) => return Ok(()),
+            Err(error) if is_unknown(&error) && attempt < JOIN_ATTEMPTS => {
+                tracing::warn!(%error, attempt, "it is not known whether this manager joined, asking again");
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a call may have taken effect all the same.
+fn is_unknown(error: &ControlError) -> bool {
+    matches!(error.code, Code::Unavailable | Code::DeadlineExceeded)
 }
 
 async fn call_join(

@@ -7,13 +7,14 @@ use swarm_core::{
     control::{Code, ControlError},
     lock::SecretKey,
 };
+use swarm_manager_replica::new_raft_id;
 use swarm_proto::client::{InitRequest, Initialized};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    api::raft::new_raft_id,
-    clock::now,
+    clock::{SystemRandom, now},
     daemon::{DaemonError, Manager, listen},
+    lock,
     raft::{
         database::{StateDb, StateError},
         node::Leadership,
@@ -35,10 +36,7 @@ impl Manager {
         request: &InitRequest,
     ) -> Result<Initialized, ControlError> {
         if self.is_locked() {
-            return Err(ControlError::new(
-                Code::FailedPrecondition,
-                "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm unlock\" to unlock it.",
-            ));
+            return Err(ControlError::new(Code::FailedPrecondition, lock::LOCKED));
         }
         let (unlock, node_keys) = {
             let running = self.running()?;
@@ -48,7 +46,7 @@ impl Manager {
         let credentials = self.credentials(&node_keys).map_err(refused)?;
         let identity = self.identity(&credentials).map_err(refused)?;
         let survivor = Survivor {
-            raft_id: new_raft_id(),
+            raft_id: new_raft_id(&mut SystemRandom),
             node_id: identity.this_node().node_id,
             addr: request.advertise_addr,
             listen_addr: request.listen_addr,
@@ -56,9 +54,14 @@ impl Manager {
         tracing::warn!(node = %survivor.node_id, "making a cluster of one from the state on disk");
         self.halt(false).await;
         let rebuilt = self.rebuild(&survivor, unlock.as_ref()).await;
-        let resumed = self.resume(unlock.as_ref()).await;
+        if let Err(error) = self.resume(unlock.as_ref()).await {
+            // The agent starts the process again; until then nobody would answer.
+            let why = rebuilt.err().map(|failure| format!("{failure}; "));
+            let text = format!("{}{error}", why.unwrap_or_default());
+            self.fail(text.clone());
+            return Err(ControlError::new(Code::FailedPrecondition, text));
+        }
         rebuilt?;
-        resumed.map_err(refused)?;
         let running = self.running()?;
         if running.raft.await_leader(ELECTION).await == Leadership::Nobody {
             return Err(ControlError::new(

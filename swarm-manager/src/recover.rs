@@ -16,6 +16,7 @@ use std::{
 use clap::Parser;
 use redb::Database;
 use swarm_core::{id::NodeId, lock::SecretKey};
+use swarm_manager_replica::new_raft_id;
 use swarm_proto::tls::{Credentials, Identity, NodeKeys};
 
 use self::{
@@ -23,8 +24,7 @@ use self::{
     show::show,
 };
 use crate::{
-    api::raft::new_raft_id,
-    clock::now,
+    clock::{SystemRandom, now},
     raft::{
         database::{DirLock, StateDb, StateError, database_file},
         rebuild::{Contents, RebuildError, Survivor, force_new_cluster},
@@ -204,7 +204,10 @@ fn repair(
     let sound = found.snapshots.iter().filter(|(_, wrong)| wrong.is_none());
     let sound: Vec<_> = sound.map(|(stored, _)| stored.clone()).collect();
     if sound.len() != found.snapshots.len() {
-        db.put_snapshots(&sound)?;
+        db.change_snapshots(|all| {
+            *all = sound;
+            Some(())
+        })?;
         done.push("forgot damaged snapshots".to_owned());
     }
     if let Some(upto) = plan.purge {
@@ -264,7 +267,7 @@ fn survivor(
         .advertise_addr
         .or_else(|| addr.and_then(|addr| addr.parse().ok()));
     Ok(Survivor {
-        raft_id: new_raft_id(),
+        raft_id: new_raft_id(&mut SystemRandom),
         node_id,
         addr: addr.ok_or(Refusal::NoAddress)?,
         listen_addr: args

@@ -4,8 +4,6 @@
 
 mod host;
 
-use std::time::Duration;
-
 use futures::StreamExt as _;
 use host::{Host, within};
 use swarm_core::{
@@ -248,12 +246,18 @@ async fn a_kill_during_rotations_leaves_a_disk_that_opens() {
     let mut host = Host::start(45).await;
     host.try_init(locked_spec()).await.unwrap();
     let mut keys = vec![host.control().unlock_key().await.unwrap().unwrap()];
-    for round in 0..10_u64 {
-        for _ in 0..=round % 3 {
+    for round in 0..12 {
+        let rotations = 1 + round % 3;
+        for _ in 0..rotations {
             keys.push(update(&host.control(), true, true).await.unwrap());
         }
-        // the moment of the kill, not a wait for something
-        tokio::time::sleep(Duration::from_millis(round * 2)).await;
+        // Between the steps that bring the disk up to the last rotation, or as soon as that is confirmed.
+        match round % 4 {
+            1 => host.said("the keys on disk follow", 1).await,
+            2 => host.said("the keys on disk follow", rotations).await,
+            3 => host.said("older keys forgotten", 1).await,
+            _ => {}
+        }
         host.kill_and_restart().await;
         assert_eq!(phase(&host).await, Phase::Locked);
         let mut opened = false;

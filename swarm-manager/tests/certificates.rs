@@ -12,11 +12,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use agents::{Agent, until};
-use host::{Host, within};
+use agents::Agent;
+use host::{Host, fixtures::three, until, within};
 use swarm_core::{
     control::Code,
-    model::{Availability, Cluster, Role, RootCa},
+    id::NodeId,
+    model::{Availability, CertificateIssuer, Cluster, Role, RootCa},
 };
 use swarm_proto::{
     client::{CaClient, ControlClient, SigningRoot, TokenRotation},
@@ -50,6 +51,28 @@ async fn rotate(control: &ControlClient, root: Option<SigningRoot>) {
         .unwrap();
 }
 
+/// A root that an operator brings along.
+fn a_root() -> SigningRoot {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    SigningRoot {
+        cert_pem: params.self_signed(&key).unwrap().pem(),
+        key_pem: key.serialize_pem(),
+    }
+}
+
+/// How many nodes the rotation waits for.
+async fn waited_for(control: &ControlClient) -> usize {
+    let rotation = cluster(control).await.root_ca.rotation;
+    let rotation = rotation.expect("the rotation waits for the node that is away");
+    let nodes = control.nodes().await.unwrap();
+    let waited_for = nodes
+        .iter()
+        .filter(|node| swarm_core::ca::is_waited_for(&rotation, node));
+    waited_for.count()
+}
+
 /// Every method of every service, from the files that define them.
 fn methods() -> Vec<String> {
     let files = [
@@ -81,14 +104,27 @@ fn methods() -> Vec<String> {
 
 /// The code a call with an empty message is answered with; `None` for an answer.
 async fn outcome(channel: &Channel, path: &str) -> Option<tonic::Code> {
+    outcome_as(channel, path, None).await
+}
+
+/// The same for a call that is said to be passed on for this manager.
+async fn outcome_as(channel: &Channel, path: &str, who: Option<&NodeId>) -> Option<tonic::Code> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     let call = async {
         client.ready().await.map_err(Status::unknown_error)?;
         let codec = tonic_prost::ProstCodec::<wire::Empty, wire::Empty>::default();
         let path = path.parse().unwrap();
-        client
-            .unary(Request::new(wire::Empty {}), path, codec)
-            .await
+        let mut request = Request::new(wire::Empty {});
+        if let Some(who) = who {
+            for (name, value) in [
+                ("swarm-forwarded", "1"),
+                ("swarm-forwarded-role", "manager"),
+                ("swarm-forwarded-node", who.as_str()),
+            ] {
+                request.metadata_mut().insert(name, value.parse().unwrap());
+            }
+        }
+        client.unary(request, path, codec).await
     };
     within(path, call).await.err().map(|status| status.code())
 }
@@ -173,6 +209,7 @@ async fn every_method_refuses_those_it_is_not_for() {
         }
         control.remove_node(id.as_str(), true).await.unwrap();
     }
+    let own_id = first.local().status().await.unwrap().node_id.unwrap();
     for host in [&first, &second] {
         let addr = host.addr.to_string();
         let nobody = tls::anonymous(addr.clone(), &worker.ca_pem()).unwrap();
@@ -207,6 +244,14 @@ async fn every_method_refuses_those_it_is_not_for() {
                     let code = outcome(channel, &path).await;
                     assert_eq!(code, Some(C::PermissionDenied), "{path} as a removed {who}");
                 }
+                let (removed, living) = (&as_removed_manager, &own_id);
+                let code = outcome_as(removed, &path, Some(living)).await;
+                // A follower does not pass on what was passed on to it.
+                let follower = host.addr != first.addr && code == Some(C::Unavailable);
+                assert!(
+                    follower || code == Some(C::PermissionDenied),
+                    "{path} by a removed manager for a living one: {code:?}"
+                );
             }
         }
     }
@@ -215,13 +260,8 @@ async fn every_method_refuses_those_it_is_not_for() {
 /// The root is replaced under running sessions, with a node that is away and a leader that dies in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_ends_when_every_node_has_moved_and_survives_the_leader() {
-    let first = Host::start(33).await;
-    first.init().await;
+    let [first, second, third] = three(33).await;
     let control = first.control();
-    let (second, third) = (Host::start(34).await, Host::start(35).await);
-    for host in [&second, &third] {
-        host.join_managers(&control, &first).await;
-    }
     let addrs = [&first, &second, &third].map(|host| host.addr.to_string());
     let mut agents = Vec::new();
     for host in [&first, &second, &third] {
@@ -234,16 +274,13 @@ async fn a_rotation_ends_when_every_node_has_moved_and_survives_the_leader() {
     let old_token = token(&control, Role::Worker).await;
     rotate(&control, None).await;
     until("everybody but the one that is away has moved", async || {
-        let found = cluster(&control).await.root_ca;
-        let rotation = found.rotation.expect("the rotation waits");
-        assert_eq!(found.cert_digest, before.cert_digest);
-        let nodes = control.nodes().await.unwrap();
-        let waited_for = nodes
-            .iter()
-            .filter(|node| swarm_core::ca::is_waited_for(&rotation, node));
-        waited_for.count() == 1
+        waited_for(&control).await == 1
     })
     .await;
+    assert_eq!(
+        cluster(&control).await.root_ca.cert_digest,
+        before.cert_digest
+    );
     assert_eq!(worker.sessions(), 1, "no session was dropped for it");
     assert_eq!(token(&control, Role::Worker).await, old_token);
 
@@ -273,17 +310,14 @@ async fn a_rotation_ends_when_every_node_has_moved_and_survives_the_leader() {
     assert_ne!(after.worker_secret, before.worker_secret);
     assert_ne!(after.manager_secret, before.manager_secret);
     for agent in [&worker, &away, &joined] {
-        until("the old root is dropped", async || {
-            agent.identity.ca_pem() == after.cert_pem
-        })
-        .await;
+        agent.trusts(&after.cert_pem).await;
     }
-    until("the managers drop it as well", async || {
-        [&second, &third]
-            .iter()
-            .all(|host| host.credentials().ca_pem == after.cert_pem)
-    })
-    .await;
+    for manager in &agents[1..] {
+        manager.trusts(&after.cert_pem).await;
+    }
+    for host in [&second, &third] {
+        assert_eq!(host.credentials().ca_pem, after.cert_pem);
+    }
 
     old_ones_are_worth_nothing(&second, &before, old_worker, &old_token).await;
     second.join_as(&control, Role::Worker).await;
@@ -331,23 +365,11 @@ async fn a_rotation_to_a_given_root_does_not_wait_for_removed_nodes() {
     let addrs = [host.addr.to_string()];
     let _agent = Agent::of_manager(&host, &addrs).await;
     let away = host.join_as(&control, Role::Worker).await;
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let cert_pem = params.self_signed(&key).unwrap().pem();
-    let given = SigningRoot {
-        cert_pem: cert_pem.clone(),
-        key_pem: key.serialize_pem(),
-    };
+    let given = a_root();
+    let cert_pem = given.cert_pem.clone();
     rotate(&control, Some(given)).await;
     until("the manager has moved", async || {
-        let found = cluster(&control).await.root_ca.rotation;
-        let rotation = found.expect("the rotation waits for the node that is away");
-        let nodes = control.nodes().await.unwrap();
-        let waited_for = nodes
-            .iter()
-            .filter(|node| swarm_core::ca::is_waited_for(&rotation, node));
-        waited_for.count() == 1
+        waited_for(&control).await == 1
     })
     .await;
     let id = away.this_node().node_id;
@@ -523,4 +545,49 @@ async fn tokens_and_keys_are_never_logged() {
         }
     }
     assert!(!log.contains("PRIVATE KEY"));
+}
+
+/// Nodes that have moved already move back when a rotation is called off, which is done by giving the present root again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_called_off_leaves_nobody_on_the_new_root() {
+    let host = Host::start(61).await;
+    host.init().await;
+    let control = host.control();
+    let addrs = [host.addr.to_string()];
+    let _agent = Agent::of_manager(&host, &addrs).await;
+    let given = a_root();
+    rotate(&control, Some(given.clone())).await;
+    until("the given root is the cluster's", async || {
+        cluster(&control).await.root_ca.rotation.is_none()
+    })
+    .await;
+    let away = host.join_credentials(&control, Role::Worker).await;
+    let worker = host.join_credentials(&control, Role::Worker).await;
+    let worker = Agent::start(worker, None, &addrs).await;
+    let moved = async |to: &CertificateIssuer, count: usize| {
+        let nodes = control.nodes().await.unwrap();
+        let described = nodes.iter().filter_map(|node| node.description.as_ref());
+        described
+            .filter(|found| swarm_core::ca::is_issued_by(&found.tls, to))
+            .count()
+            == count
+    };
+    rotate(&control, None).await;
+    let rotation = cluster(&control).await.root_ca.rotation.unwrap();
+    until("both that are there have moved", async || {
+        moved(&rotation.issuer, 2).await
+    })
+    .await;
+    rotate(&control, Some(given)).await;
+    let root = cluster(&control).await.root_ca;
+    assert_eq!(root.rotation, None);
+    until("both have moved back", async || {
+        moved(&root.issuer, 2).await
+    })
+    .await;
+    let away = Agent::start(away, None, &addrs).await;
+    until("the third is there", async || moved(&root.issuer, 3).await).await;
+    for agent in [&worker, &away] {
+        agent.trusts(&root.cert_pem).await;
+    }
 }

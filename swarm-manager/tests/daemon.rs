@@ -13,14 +13,11 @@ mod host;
 
 use std::time::Duration;
 
-use host::{Host, within};
+use host::{Host, fixtures::service, within};
 use swarm_core::{
     control::Code,
     dispatch::{Assignment, Assignments},
-    model::{
-        Annotations, ClusterSpec, ContainerSpec, NodeDescription, NodeState, Role, Service,
-        ServiceMode, ServiceSpec, TaskSpec, TaskState, TaskStatus,
-    },
+    model::{ClusterSpec, NodeDescription, NodeState, Role, Service, TaskState, TaskStatus},
 };
 use swarm_proto::{
     client::{
@@ -30,24 +27,6 @@ use swarm_proto::{
     },
     tls::{self, new_csr},
 };
-
-fn service(name: &str, replicas: u64) -> ServiceSpec {
-    ServiceSpec {
-        annotations: Annotations {
-            name: name.to_owned(),
-            ..Annotations::default()
-        },
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: "nginx".to_owned(),
-                ..ContainerSpec::default()
-            },
-            ..TaskSpec::default()
-        },
-        mode: ServiceMode::Replicated { replicas },
-        ..ServiceSpec::default()
-    }
-}
 
 /// An agent's side of a session, with the assignments it holds.
 struct Agent {

@@ -11,55 +11,22 @@
 
 mod host;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
-use host::{Host, within};
+use host::{
+    Host,
+    fixtures::{service, three},
+    within,
+};
 use swarm_core::{
     control::ControlError,
     dispatch::{Assignment, Assignments},
-    model::{
-        Annotations, ContainerSpec, NodeDescription, Role, Service, ServiceMode, ServiceSpec,
-        TaskSpec, TaskState, TaskStatus,
-    },
+    model::{NodeDescription, Role, Service, TaskState, TaskStatus},
 };
 use swarm_proto::{
     client::{AgentEvent, ControlClient, DispatcherClient, Hello, ManagerEvent},
     tls,
 };
-
-fn service(name: &str, replicas: u64) -> ServiceSpec {
-    ServiceSpec {
-        annotations: Annotations {
-            name: name.to_owned(),
-            ..Annotations::default()
-        },
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: "nginx".to_owned(),
-                ..ContainerSpec::default()
-            },
-            ..TaskSpec::default()
-        },
-        mode: ServiceMode::Replicated { replicas },
-        ..ServiceSpec::default()
-    }
-}
-
-/// Three managers; the first leads.
-async fn three(first_number: u8) -> [Host; 3] {
-    let first = Host::start(first_number).await;
-    first.init().await;
-    let control = first.control();
-    let second = Host::start(first_number + 1).await;
-    let third = Host::start(first_number + 2).await;
-    for host in [&second, &third] {
-        host.join_managers(&control, &first).await;
-    }
-    [first, second, third]
-}
 
 /// Writes until it is confirmed, as a user does who is told that the outcome is unknown; gives the service.
 async fn written(control: &ControlClient, name: &str) -> Service {
@@ -130,7 +97,6 @@ async fn a_frozen_leader_is_replaced_and_wakes_as_a_follower() {
 async fn a_leader_that_is_stopped_hands_over_first() {
     let [first, second, third] = three(24).await;
     written(&first.control(), "before").await;
-    let began = Instant::now();
     let stopping = tokio::spawn(first.stop());
     // Every write through another manager succeeds at its first attempt: nobody is told that the outcome is unknown.
     let mut writes = 0;
@@ -143,11 +109,6 @@ async fn a_leader_that_is_stopped_hands_over_first() {
     }
     let log = stopping.await.unwrap();
     assert!(log.contains("leadership handed over"), "{log}");
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        began.elapsed()
-    );
     let seen = within("services", names(&third.control())).await.unwrap();
     assert_eq!(seen.len(), writes + 1);
 

@@ -33,26 +33,10 @@ use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, body::Body};
 use tower::ServiceExt as _;
 
-/// Random numbers by a seed (SplitMix64), so that a failure can be had again.
-struct Seeded(u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
-    }
-
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
-        let length = self.below(most + 1);
-        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
-    }
+/// Up to `most` random bytes.
+fn some_bytes(rng: &mut fastrand::Rng, most: usize) -> Vec<u8> {
+    let length = rng.usize(..=most);
+    (0..length).map(|_| rng.u8(..)).collect()
 }
 
 async fn join(addr: SocketAddr, token: &str) -> Result<NodeCertificate, ControlError> {
@@ -215,7 +199,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 async fn random_bytes_on_the_port_stop_nobody() {
     let mut host = Host::start(42).await;
     host.init().await;
-    let mut rng = Seeded(1);
+    let mut rng = fastrand::Rng::with_seed(1);
     // The start of a real handshake, so that some get further than the first byte.
     let hello = [
         0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
@@ -227,7 +211,7 @@ async fn random_bytes_on_the_port_stop_nobody() {
         } else {
             Vec::new()
         };
-        bytes.extend(rng.bytes(2000));
+        bytes.extend(some_bytes(&mut rng, 2000));
         throw(&mut stream, &bytes).await;
     }
     assert_serves(&mut host, "random bytes").await;
@@ -263,24 +247,24 @@ async fn malformed_frames_of_a_peer_with_a_certificate_stop_nobody() {
     let mut host = Host::start(43).await;
     host.init().await;
     let identity = host.join_as(&host.control(), Role::Manager).await;
-    let mut rng = Seeded(2);
+    let mut rng = fastrand::Rng::with_seed(2);
     for round in 0..150 {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(0, 4, 0, 0, &[])); // SETTINGS
         match round % 6 {
-            0 => bytes.extend(rng.bytes(3000)),
+            0 => bytes.extend(some_bytes(&mut rng, 3000)),
             // A frame of a random kind that states a wrong length.
             1 => {
-                let payload = rng.bytes(200);
-                let kind = rng.next().to_le_bytes()[0] % 12;
-                let length = rng.below(1 << 24);
+                let payload = some_bytes(&mut rng, 200);
+                let kind = rng.u8(..12);
+                let length = rng.usize(..1 << 24);
                 bytes.extend(frame(length, kind, 0xff, 1, &payload));
             }
             // Headers that never end.
             2 => {
                 bytes.extend(frame(1, 1, 0, 1, &[0x82]));
                 for _ in 0..200 {
-                    let more = rng.bytes(300);
+                    let more = some_bytes(&mut rng, 300);
                     bytes.extend(frame(more.len(), 9, 0, 1, &more));
                 }
             }
@@ -298,7 +282,7 @@ async fn malformed_frames_of_a_peer_with_a_certificate_stop_nobody() {
                     bytes.extend(frame(8, 6, 0, 0, &[7; 8]));
                 }
             }
-            _ => bytes.truncate(rng.below(bytes.len())),
+            _ => bytes.truncate(rng.usize(..bytes.len())),
         }
         if let Ok(mut stream) = with_certificate(host.addr, &identity).await {
             throw(&mut stream, &bytes).await;
@@ -336,9 +320,9 @@ const CALLS: &[&str] = &[
 ];
 
 /// A body: a gRPC message whose prefix may lie, with random, nested or truncated protobuf in it.
-fn body(rng: &mut Seeded) -> Vec<u8> {
-    let mut message = match rng.below(4) {
-        0 => rng.bytes(400),
+fn body(rng: &mut fastrand::Rng) -> Vec<u8> {
+    let mut message = match rng.usize(..4) {
+        0 => some_bytes(rng, 400),
         // Fields with lengths that reach beyond the end.
         1 => vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x41],
         // A field in a field in a field, deeper than decoders go.
@@ -346,22 +330,22 @@ fn body(rng: &mut Seeded) -> Vec<u8> {
         // A Raft message for member 0 with CBOR that promises a huge list.
         _ => {
             let mut cbor = vec![0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
-            cbor.extend(rng.bytes(50));
+            cbor.extend(some_bytes(rng, 50));
             let mut message = vec![0x12, u8::try_from(cbor.len()).unwrap()];
             message.extend(cbor);
             message
         }
     };
-    let length = match rng.below(4) {
+    let length = match rng.usize(..4) {
         0 => u32::MAX,
         1 => 17 * 1024 * 1024,
         _ => u32::try_from(message.len()).unwrap(),
     };
-    let mut bytes = vec![u8::from(rng.below(8) == 0)];
+    let mut bytes = vec![u8::from(rng.usize(..8) == 0)];
     bytes.extend(length.to_be_bytes());
     bytes.append(&mut message);
-    if rng.below(5) == 0 {
-        bytes.truncate(rng.below(bytes.len()));
+    if rng.usize(..5) == 0 {
+        bytes.truncate(rng.usize(..bytes.len()));
     }
     bytes
 }
@@ -378,9 +362,9 @@ async fn random_messages_to_every_service_are_refused_and_change_nothing() {
         tls::any_manager(host.addr.to_string(), &identity).unwrap(),
         tls::anonymous(host.addr.to_string(), &ca_pem).unwrap(),
     ];
-    let mut rng = Seeded(3);
+    let mut rng = fastrand::Rng::with_seed(3);
     for round in 0..600 {
-        let path = CALLS[rng.below(CALLS.len())];
+        let path = CALLS[rng.usize(..CALLS.len())];
         let request = http::Request::post(format!("http://swarm/swarm.v1.{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")

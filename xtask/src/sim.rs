@@ -5,32 +5,21 @@ use clap::Args;
 use crate::{process, workspace};
 
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct Options {
-    /// How many seeds
-    #[arg(long, default_value_t = 1)]
-    seeds: u64,
-    /// The first seed
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Print every event
-    #[arg(long)]
-    trace: bool,
-    /// Put a fault in by hand: vote-not-synced, append-not-synced, address-twice, stale-reads
-    #[arg(long, value_name = "FAULT")]
-    sabotage: Option<String>,
+    /// For the simulator; `--help` lists them
+    #[arg(
+        value_name = "ARGUMENTS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    arguments: Vec<String>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let package = ["build", "--package", "swarm-tests-sim", "--bins"];
     process::run(process::cargo().args(package))?;
     let mut sim = process::command(workspace::target().join("debug").join("swarm-sim"));
-    sim.arg("--seeds").arg(options.seeds.to_string());
-    sim.arg("--seed").arg(options.seed.to_string());
-    if options.trace {
-        sim.arg("--trace");
-    }
-    if let Some(fault) = &options.sabotage {
-        sim.arg("--sabotage").arg(fault);
-    }
+    sim.args(&options.arguments);
     Err(process::become_command(&mut sim))
 }

@@ -148,9 +148,9 @@ impl Wire for RootCa {
         wire::RootCa {
             cert_pem: self.cert_pem.clone(),
             cert_digest: self.cert_digest.clone(),
+            issuer: Some(self.issuer.to_wire()),
             worker_secret: self.worker_secret.clone(),
             manager_secret: self.manager_secret.clone(),
-            last_forced_rotation: self.last_forced_rotation,
             rotation: some(self.rotation.as_ref()),
         }
     }
@@ -160,9 +160,9 @@ impl Wire for RootCa {
             cert_pem: message.cert_pem,
             key_pem: String::new(),
             cert_digest: message.cert_digest,
+            issuer: required(message.issuer, "root_ca.issuer")?,
             worker_secret: message.worker_secret,
             manager_secret: message.manager_secret,
-            last_forced_rotation: message.last_forced_rotation,
             rotation: optional(message.rotation)?,
         })
     }

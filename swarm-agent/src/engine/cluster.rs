@@ -20,10 +20,7 @@ use swarm_core::{
         Task, Version,
     },
 };
-use swarm_proto::{
-    client::{self, LogMessage, LogReader},
-    tls::root_issuer,
-};
+use swarm_proto::client::{self, LogMessage, LogReader};
 
 use crate::membership::Member;
 
@@ -48,11 +45,7 @@ impl ControlPlane for Cluster {
             manager: token(Role::Manager).unwrap_or_default(),
         };
         // During a rotation the trusted root is the old one and the issuer already the new one (SwarmKit's view).
-        let issuer = match &cluster.root_ca.rotation {
-            Some(rotation) => rotation.issuer.clone(),
-            None => root_issuer(&cluster.root_ca.cert_pem)
-                .map_err(|error| ControlError::new(Code::Unknown, error.to_string()))?,
-        };
+        let issuer = swarm_core::ca::issuer(&cluster.root_ca).clone();
         let tls = NodeTls {
             trust_root: cluster.root_ca.cert_pem.clone(),
             issuer_subject: issuer.subject,

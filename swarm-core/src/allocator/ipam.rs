@@ -26,7 +26,8 @@ pub fn pool_is_exhausted(store: &Store) -> bool {
         .is_some_and(|cluster| free_subnet(cluster, &taken).is_none())
 }
 
-fn subnets(network: &Network) -> impl Iterator<Item = Subnet> {
+/// The subnets a network asks for and the one it has.
+pub(crate) fn subnets(network: &Network) -> impl Iterator<Item = Subnet> {
     let given = network.allocation.as_ref().map(|given| given.subnet);
     let wanted = network.spec.ipam.iter().map(|wanted| wanted.subnet);
     given.into_iter().chain(wanted)

@@ -10,6 +10,7 @@ mod vni;
 
 pub(crate) use endpoint::{allocate_node, allocate_service, is_allocated};
 pub(crate) use ipam::allocate_network;
+pub(crate) use ipam::subnets;
 pub use ipam::{clashing_network, pool_is_exhausted};
 pub use ports::{FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT};
 pub(crate) use task::allocate_task;

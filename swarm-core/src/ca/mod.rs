@@ -9,7 +9,8 @@ use core::{fmt, str::FromStr};
 
 pub use renewal::{Renewal, Validity, renew_at};
 pub use rotation::{
-    RootWish, Signer, is_issued_by, is_waited_for, root_wish, settle_rotation, signer, trust_bundle,
+    RootWish, Signer, is_issued_by, is_waited_for, issuer, root_wish, settle_rotation, signer,
+    trust_bundle,
 };
 
 use crate::{
@@ -258,9 +259,9 @@ mod tests {
             cert_pem: String::new(),
             key_pem: String::new(),
             cert_digest: "ab".repeat(32),
+            issuer: crate::model::CertificateIssuer::default(),
             worker_secret: "w".repeat(25),
             manager_secret: "m".repeat(25),
-            last_forced_rotation: 0,
             rotation: None,
         };
         assert_eq!(role_of_secret(&root, &"w".repeat(25)), Some(Role::Worker));

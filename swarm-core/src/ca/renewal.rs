@@ -15,7 +15,7 @@ const RETRY_MAX: Duration = Duration::from_hours(1);
 const RETRY_SHARE: u32 = 8;
 /// Nodes that are all asked at the same moment come within this time.
 const SPREAD: Duration = Duration::from_millis(500);
-/// A certificate is not renewed earlier than this after it was obtained.
+/// A certificate is not renewed earlier than this after it was obtained, whoever asks: short beside a rotation of the root.
 const LEAST_AGE: Duration = Duration::from_secs(1);
 
 /// When a certificate is renewed: at a random moment between 50 % and 80 % of its life, so that nodes do not all come
@@ -41,6 +41,10 @@ pub struct Validity {
 pub struct Renewal {
     validity: Validity,
     due: Timestamp,
+    /// Not before this moment.
+    earliest: Timestamp,
+    /// The managers asked for it, which counts once: attempts that fail make room for others.
+    asked: bool,
     failures: u32,
 }
 
@@ -48,9 +52,12 @@ impl Renewal {
     /// For a certificate that was obtained, or found on disk, at `now`.
     pub fn new(validity: Validity, now: Timestamp, rng: &mut dyn Random) -> Self {
         let due = renew_at(validity.not_before, validity.not_after, rng);
+        let earliest = now + LEAST_AGE;
         Self {
             validity,
-            due: due.max(now + LEAST_AGE),
+            due: due.max(earliest),
+            earliest,
+            asked: false,
             failures: 0,
         }
     }
@@ -65,10 +72,13 @@ impl Renewal {
         now > self.validity.not_after
     }
 
-    /// The managers want it renewed; a retry that is nearer stays.
+    /// The managers want it renewed. To be called as often as they say so; a pause after a failure is not cut short by it.
     pub fn ask(&mut self, now: Timestamp, rng: &mut dyn Random) {
+        if core::mem::replace(&mut self.asked, true) {
+            return;
+        }
         let spread = u64::try_from(SPREAD.as_nanos()).unwrap_or(u64::MAX);
-        let soon = now + Duration::from_nanos(rng.below(spread));
+        let soon = now.max(self.earliest) + Duration::from_nanos(rng.below(spread));
         self.due = self.due.min(soon);
     }
 
@@ -124,12 +134,20 @@ mod tests {
         let mut renewal = Renewal::new(validity(), now, &mut rng);
         assert!(renewal.due() >= at(50 * HOUR));
         renewal.ask(now, &mut rng);
+        assert!(renewal.due() >= now + LEAST_AGE, "it is quite new");
+        assert!(renewal.due() < now + LEAST_AGE + SPREAD);
+        let mut renewal = Renewal::new(validity(), now, &mut rng);
+        let now = now + LEAST_AGE;
+        renewal.ask(now, &mut rng);
         assert!(renewal.due() < now + SPREAD);
         for failures in 0..12u32 {
             renewal.fail(now, &mut rng);
             let most = RETRY_BASE + (RETRY_FACTOR * (1 << failures)).min(RETRY_MAX);
             assert!(renewal.due() >= now + RETRY_BASE, "{failures}");
             assert!(renewal.due() < now + most, "{failures}");
+            let before = renewal;
+            renewal.ask(now, &mut rng);
+            assert_eq!(renewal, before, "who is asked again waits no less");
         }
     }
 

@@ -61,6 +61,13 @@ pub fn trust_bundle(root: &RootCa) -> String {
     bundle
 }
 
+/// Whose certificates nodes are to have now: a node whose certificate is of another issuer is to renew it, also when a rotation
+/// was called off after it had moved.
+pub fn issuer(root: &RootCa) -> &CertificateIssuer {
+    let rotation = root.rotation.as_ref();
+    rotation.map_or(&root.issuer, |rotation| &rotation.issuer)
+}
+
 /// Whether a node's certificate is one of `issuer`.
 pub fn is_issued_by(tls: &NodeTls, issuer: &CertificateIssuer) -> bool {
     tls.issuer_subject == issuer.subject && tls.issuer_public_key == issuer.public_key
@@ -85,12 +92,13 @@ pub enum RootWish {
     CallOff,
 }
 
-/// What an update asks of the root: `force` is the counter in the settings, `given` the digest (64 hex digits) of a root
+/// What an update asks of the root: `force` is the counter in the new settings, `given` the digest (64 hex digits) of a root
 /// certificate that came with them.
-pub fn root_wish(root: &RootCa, force: u64, given: Option<&str>) -> RootWish {
+pub fn root_wish(cluster: &Cluster, force: u64, given: Option<&str>) -> RootWish {
+    let root = &cluster.root_ca;
     let target = root.rotation.as_ref().map(|found| &*found.cert_digest);
     match given {
-        None if force == root.last_forced_rotation => RootWish::Keep,
+        None if force == cluster.spec.ca_force_rotate => RootWish::Keep,
         None => RootWish::Generate,
         Some(given) if target == Some(given) => RootWish::Keep,
         Some(given) if given == root.cert_digest => RootWish::CallOff,
@@ -114,9 +122,9 @@ pub fn settle_rotation<'a>(
         cert_pem: rotation.cert_pem.clone(),
         key_pem: rotation.key_pem.clone(),
         cert_digest: rotation.cert_digest.clone(),
+        issuer: rotation.issuer.clone(),
         worker_secret: new_secret(rng),
         manager_secret: new_secret(rng),
-        last_forced_rotation: cluster.root_ca.last_forced_rotation,
         rotation: None,
     };
     Some(next)
@@ -132,7 +140,7 @@ mod tests {
         testing::{Cluster as World, SeededRandom, node},
     };
 
-    fn issuer(name: &str) -> CertificateIssuer {
+    fn named(name: &str) -> CertificateIssuer {
         CertificateIssuer {
             subject: vec![0x30, 1],
             public_key: name.as_bytes().to_vec(),
@@ -145,7 +153,7 @@ mod tests {
             key_pem: "new key".to_owned(),
             cert_digest: "22".repeat(32),
             cross_signed_pem: "new by old\n".to_owned(),
-            issuer: issuer("new"),
+            issuer: named("new"),
         }
     }
 
@@ -154,18 +162,26 @@ mod tests {
             cert_pem: "old".to_owned(),
             key_pem: "old key".to_owned(),
             cert_digest: "11".repeat(32),
+            issuer: named("old"),
             worker_secret: "w".repeat(25),
             manager_secret: "m".repeat(25),
-            last_forced_rotation: 3,
             rotation,
         }
+    }
+
+    /// A cluster whose settings ask for the third rotation, as it can be from its first moment.
+    fn with_root(root_ca: RootCa) -> Cluster {
+        let mut cluster = World::new(&["n1"]).store.cluster().unwrap().clone();
+        cluster.spec.ca_force_rotate = 3;
+        cluster.root_ca = root_ca;
+        cluster
     }
 
     fn with_certificate_of(name: &str, by: Option<&str>) -> Node {
         let tls = by.map(|by| NodeTls {
             trust_root: "whatever".to_owned(),
-            issuer_subject: issuer(by).subject,
-            issuer_public_key: issuer(by).public_key,
+            issuer_subject: named(by).subject,
+            issuer_public_key: named(by).public_key,
         });
         Node {
             description: tls.map(|tls| NodeDescription {
@@ -184,6 +200,7 @@ mod tests {
             ("old", "")
         );
         assert_eq!(trust_bundle(&before), "old");
+        assert_eq!(issuer(&before), &named("old"));
         let during = root(Some(rotation()));
         let found = signer(&during);
         assert_eq!(
@@ -191,13 +208,14 @@ mod tests {
             ("new\n", "new key", "new by old\n")
         );
         assert_eq!(trust_bundle(&during), "old\nnew\n");
+        assert_eq!(issuer(&during), &named("new"));
     }
 
     #[test]
     fn what_an_update_means_for_the_root() {
-        let (idle, busy) = (root(None), root(Some(rotation())));
+        let (idle, busy) = (with_root(root(None)), with_root(root(Some(rotation()))));
         let (old, new, third) = ("11".repeat(32), "22".repeat(32), "33".repeat(32));
-        for (root, force, given, wish) in [
+        for (cluster, force, given, wish) in [
             (&idle, 3, None, RootWish::Keep),
             (&idle, 4, None, RootWish::Generate),
             (&idle, 3, Some(&third), RootWish::Adopt),
@@ -209,7 +227,7 @@ mod tests {
             (&busy, 3, Some(&third), RootWish::Adopt),
         ] {
             let given = given.map(|text| &**text);
-            assert_eq!(root_wish(root, force, given), wish, "{force} {given:?}");
+            assert_eq!(root_wish(cluster, force, given), wish, "{force} {given:?}");
         }
     }
 
@@ -234,6 +252,7 @@ mod tests {
         let ended = settled(&cluster, &[moved]).unwrap();
         assert_eq!(ended.rotation, None);
         assert_eq!(ended.cert_digest, "22".repeat(32));
+        assert_eq!(ended.issuer, named("new"));
         assert_eq!(
             (ended.cert_pem, ended.key_pem),
             ("new\n".to_string(), "new key".to_string())

@@ -7,7 +7,7 @@ use crate::{
     ca::new_secret,
     id::{ClusterId, NetworkId, Random},
     lock::ManagerLock,
-    model::{Cluster, ClusterSpec, FIRST_VNI, Meta, Network, RootCa, Subnet},
+    model::{CertificateIssuer, Cluster, ClusterSpec, FIRST_VNI, Meta, Network, RootCa, Subnet},
     store::{Object, Transaction},
     time::Timestamp,
 };
@@ -29,6 +29,8 @@ pub struct InitRequest {
     pub root_key_pem: String,
     /// SHA-256 of the root certificate's PEM text, hex.
     pub root_cert_digest: String,
+    /// What certificates of the root name as their issuer.
+    pub root_issuer: CertificateIssuer,
     /// The first node, a manager.
     pub node: NewNode,
 }
@@ -51,9 +53,9 @@ pub fn bootstrap(
             cert_pem: request.root_cert_pem,
             key_pem: request.root_key_pem,
             cert_digest: request.root_cert_digest,
+            issuer: request.root_issuer,
             worker_secret: new_secret(rng),
             manager_secret: new_secret(rng),
-            last_forced_rotation: 0,
             rotation: None,
         },
         lock,

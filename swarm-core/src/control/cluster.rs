@@ -56,7 +56,6 @@ pub fn update_cluster(
     check_version(update.version, cluster.meta)?;
     validate::cluster_spec(&update.spec)?;
     let mut cluster = cluster.clone();
-    cluster.root_ca.last_forced_rotation = update.spec.ca_force_rotate;
     let autolock = update.spec.auto_lock_managers;
     cluster.lock = (cluster.lock).updated(autolock, update.rotate.unlock_key, now, rng);
     cluster.spec = update.spec;

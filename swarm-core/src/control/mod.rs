@@ -10,6 +10,7 @@ mod lookup;
 mod members;
 mod network;
 mod node;
+mod quorum;
 mod service;
 mod skew;
 mod validate;
@@ -23,14 +24,16 @@ pub use filter::{
 };
 pub use lookup::{find_network, find_node, find_service, find_task};
 pub use members::{MemberFix, RaftMember, forget_newcomer, member_fixes};
-pub(crate) use network::check_unused;
 pub use network::{create_network, remove_network};
 pub use node::{NewNode, add_node, force_new_cluster, remove_node, set_manager, update_node};
-pub(crate) use service::check_references;
+pub use quorum::check_quorum_without;
 pub use service::{create_service, remove_service, update_service};
 pub use skew::check_clock;
 
 use crate::model::{Meta, Version};
+
+/// Why the last manager stays one.
+pub(crate) const LAST_MANAGER: &str = "attempting to demote the last manager of the swarm";
 
 /// Refuses a request that was made from an older state than the current one.
 fn check_version(seen: Version, current: Meta) -> Result<(), ControlError> {

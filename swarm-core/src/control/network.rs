@@ -7,7 +7,7 @@ use crate::{
     allocator::{clashing_network, pool_is_exhausted},
     id::{NetworkId, Random},
     model::{Annotations, INGRESS_NETWORK, Meta, Network, NetworkSpec},
-    store::{Object, ObjectId, Store, Transaction},
+    store::{Object, ObjectId, Store, Transaction, check_unused},
     time::Timestamp,
 };
 
@@ -90,26 +90,4 @@ pub fn remove_network(
     check_unused(store, network)?;
     let remove = ObjectId::Network(id.clone());
     Ok(Transaction::new(now).remove(remove, network.meta.version))
-}
-
-/// No service needs the network; checked again when the removal is applied.
-pub(crate) fn check_unused(store: &Store, network: &Network) -> Result<(), ControlError> {
-    let id = &network.id;
-    if network.spec.ingress {
-        if let Some(service) = store.published_services().next() {
-            return Err(ControlError::new(
-                Code::FailedPrecondition,
-                format!(
-                    "ingress network cannot be removed because service {} depends on it",
-                    service.id
-                ),
-            ));
-        }
-    } else if let Some(service) = store.services_of_network(id).next() {
-        return Err(ControlError::new(
-            Code::FailedPrecondition,
-            format!("network {id} is in use by service {}", service.id),
-        ));
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeSet, format, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Code, ControlError, check_version, validate};
+use super::{Code, ControlError, LAST_MANAGER, check_quorum_without, check_version, validate};
 use crate::{
     id::NodeId,
     model::{
@@ -168,24 +168,12 @@ fn check_demotion(
     if !members.contains(id) {
         return Ok(());
     }
-    let remaining = members.len().saturating_sub(1);
-    if remaining == 0 {
-        return Err(ControlError::new(
-            Code::FailedPrecondition,
-            "attempting to demote the last manager of the swarm",
-        ));
+    if members.len() == 1 {
+        return Err(ControlError::new(Code::FailedPrecondition, LAST_MANAGER));
     }
-    let answering = members
-        .iter()
-        .filter(|member| **member != id && !unreachable.contains(**member))
-        .count();
-    if answering < (remaining / 2).saturating_add(1) {
-        return Err(ControlError::new(
-            Code::FailedPrecondition,
-            "can't remove member from the raft: this would result in a loss of quorum",
-        ));
-    }
-    Ok(())
+    let answering = members.iter().copied();
+    let answering = answering.filter(|member| !unreachable.contains(*member));
+    check_quorum_without(&members, &answering.collect(), &id)
 }
 
 /// `node rm`: forgets a node that is down; its unfinished tasks are orphaned. The caller closes its session and makes

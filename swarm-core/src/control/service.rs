@@ -6,10 +6,8 @@ use alloc::{borrow::ToOwned as _, format};
 use super::{Code, ControlError, check_version, validate};
 use crate::{
     id::{Random, ServiceId},
-    model::{
-        Meta, PublishMode, Service, ServiceMode, ServiceSpec, UpdateState, UpdateStatus, Version,
-    },
-    store::{Object, ObjectId, Store, Transaction},
+    model::{Meta, Service, ServiceMode, ServiceSpec, UpdateState, UpdateStatus, Version},
+    store::{Object, ObjectId, Store, Transaction, check_references},
     time::Timestamp,
 };
 
@@ -28,7 +26,7 @@ pub fn create_service(
             format!("name conflicts with an existing object: service {name} already exists"),
         ));
     }
-    check_references(store, &spec, None)?;
+    check_needs(store, &spec, None)?;
     let service = Service {
         id: ServiceId::random(rng),
         meta: Meta::default(),
@@ -63,7 +61,7 @@ pub fn update_service(
         spec
     };
     check_update(&service.spec, &wanted)?;
-    check_references(store, &wanted, Some(id))?;
+    check_needs(store, &wanted, Some(id))?;
     service.spec_version = service.spec_version.saturating_add(1);
     service.previous_spec = Some(core::mem::replace(&mut service.spec, wanted));
     service.update_status = rollback.then(|| UpdateStatus {
@@ -119,82 +117,23 @@ fn check_update(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), ControlError
     }
 }
 
-/// What a specification needs of other objects; checked again when the transaction is applied.
-pub(crate) fn check_references(
+/// What a specification needs of other objects; all but the kind of the networks is checked again when it is applied.
+fn check_needs(
     store: &Store,
     spec: &ServiceSpec,
     own: Option<&ServiceId>,
 ) -> Result<(), ControlError> {
-    check_networks(store, spec)?;
-    check_ports(store, spec, own)
-}
-
-/// Every network is there and may be used by services.
-fn check_networks(store: &Store, spec: &ServiceSpec) -> Result<(), ControlError> {
-    for attachment in &spec.task.networks {
-        let id = &attachment.network;
-        let network = store
-            .network(id)
-            .ok_or_else(|| ControlError::new(Code::NotFound, format!("network {id} not found")))?;
-        if network.spec.ingress {
-            return Err(ControlError::new(
-                Code::InvalidArgument,
-                format!("Service cannot be explicitly attached to the ingress network {id}"),
-            ));
-        }
+    check_references(store, spec, own)?;
+    let attached = spec.task.networks.iter();
+    let mut networks = attached.filter_map(|attachment| store.network(&attachment.network));
+    match networks.find(|network| network.spec.ingress) {
+        Some(ingress) => Err(ControlError::new(
+            Code::InvalidArgument,
+            format!(
+                "Service cannot be explicitly attached to the ingress network {}",
+                ingress.id
+            ),
+        )),
+        None => Ok(()),
     }
-    let publishes = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-    let mut meshed = publishes.filter(|port| port.publish_mode == PublishMode::Ingress);
-    if meshed.next().is_some() && store.ingress_network().is_none() {
-        return Err(ControlError::new(
-            Code::FailedPrecondition,
-            "service needs ingress network, but no ingress network is present",
-        ));
-    }
-    Ok(())
-}
-
-/// A fixed port may be published once per protocol: by one service through the mesh, and a port that one service
-/// publishes on its nodes cannot be published by another through the mesh.
-fn check_ports(
-    store: &Store,
-    spec: &ServiceSpec,
-    own: Option<&ServiceId>,
-) -> Result<(), ControlError> {
-    let wanted = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-    for port in wanted.filter(|port| port.published_port != 0) {
-        for other in store.services().filter(|other| Some(&other.id) != own) {
-            let specified = other.spec.endpoint.iter().flat_map(|spec| &spec.ports);
-            let allocated = other.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-            let clash = specified.chain(allocated).find(|taken| {
-                taken.protocol == port.protocol
-                    && taken.published_port == port.published_port
-                    // Two services may publish the same port on their nodes: the scheduler keeps them apart.
-                    && (taken.publish_mode == PublishMode::Ingress
-                        || port.publish_mode == PublishMode::Ingress)
-            });
-            if let Some(taken) = clash {
-                return Err(port_conflict(
-                    port.published_port,
-                    other,
-                    taken.publish_mode,
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn port_conflict(port: u16, other: &Service, mode: PublishMode) -> ControlError {
-    let how = match mode {
-        PublishMode::Ingress => "an ingress port",
-        PublishMode::Host => "a host-published port",
-    };
-    ControlError::new(
-        Code::InvalidArgument,
-        format!(
-            "port '{port}' is already in use by service '{}' ({}) as {how}",
-            other.spec.annotations.name, other.id
-        ),
-    )
 }

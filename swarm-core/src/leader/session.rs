@@ -6,7 +6,7 @@
 //! cost its tasks: it has three whole periods to come back. So has every node after a change of leader.
 
 use alloc::{borrow::ToOwned as _, collections::BTreeMap, format, string::String, vec::Vec};
-use core::{net::IpAddr, time::Duration};
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +14,9 @@ use super::Leader;
 use crate::{
     control::{Code, ControlError},
     id::{NodeId, TaskId},
-    model::{
-        Cluster, ClusterSpec, Node, NodeDescription, NodeState, TaskState, TaskStatus, transition,
-    },
+    model::{Cluster, ClusterSpec, Node, NodeState, TaskState, TaskStatus, transition},
     orchestrator::ENFORCED,
-    store::{Draft, Object, Store, Transaction},
+    store::{Draft, Store},
     time::Timestamp,
 };
 
@@ -175,28 +173,6 @@ pub(super) fn moved(node: &Node, state: NodeState, message: &str, now: Timestamp
 }
 
 impl Leader {
-    /// An agent opened a session: the node is ready, its description and addresses are recorded. An older session of the
-    /// node counts no more. A node that was removed is refused.
-    #[expect(clippy::too_many_arguments, reason = "the content of one message")]
-    pub fn register(
-        &mut self,
-        store: &Store,
-        node: &NodeId,
-        session: SessionId,
-        description: NodeDescription,
-        addr: Option<IpAddr>,
-        data_path_addr: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Result<Transaction, ControlError> {
-        let stored = find(store.node(node), node)?;
-        self.open_session(store.cluster(), node, session, now);
-        let mut next = moved(stored, NodeState::Ready, "", now);
-        next.description = Some(description);
-        next.status.addr = addr.or(next.status.addr);
-        next.status.data_path_addr = data_path_addr.or(next.status.data_path_addr);
-        Ok(write_if_changed(stored, next, now))
-    }
-
     /// From here on this is the node's session.
     pub(super) fn open_session(
         &mut self,
@@ -230,22 +206,6 @@ impl Leader {
             }
             Some(_) | None => false,
         }
-    }
-
-    /// The session ended; a session that was replaced meanwhile changes nothing.
-    pub fn session_closed(
-        &mut self,
-        store: &Store,
-        node: &NodeId,
-        session: &SessionId,
-        why: Left,
-        now: Timestamp,
-    ) -> Transaction {
-        let closed = self.close_session(store, node, session, now);
-        let Some(stored) = store.node(node).filter(|_| closed) else {
-            return Transaction::new(now);
-        };
-        write_if_changed(stored, left(stored, why, now), now)
     }
 
     /// The session ended, and the node's time to come back begins. Returns whether it was the current one, so that
@@ -303,25 +263,10 @@ impl Leader {
             }
         }
     }
-
-    /// An agent reports on its tasks. Reports on other nodes' tasks and steps backwards are dropped: an agent that was
-    /// away may report what the cluster has long given up on.
-    pub fn task_statuses(
-        &self,
-        store: &Store,
-        node: &NodeId,
-        statuses: Vec<(TaskId, TaskStatus)>,
-        now: Timestamp,
-    ) -> Transaction {
-        let mut draft = Draft::new(store, now);
-        for (id, status) in statuses {
-            take_status(&mut draft, node, &id, status);
-        }
-        draft.into_transaction()
-    }
 }
 
-/// What the report of one node on one task changes.
+/// What the report of one node on one task changes. Reports on other nodes' tasks and steps backwards are dropped: an agent that
+/// was away may report what the cluster has long given up on.
 pub(super) fn take_status(draft: &mut Draft<'_>, node: &NodeId, id: &TaskId, status: TaskStatus) {
     let Some(task) = draft.task(id).filter(|task| task.node == *node) else {
         return;
@@ -361,11 +306,4 @@ fn merged(current: &TaskStatus, mut next: TaskStatus) -> TaskStatus {
 
 pub(super) fn find<'a>(stored: Option<&'a Node>, node: &NodeId) -> Result<&'a Node, ControlError> {
     stored.ok_or_else(|| ControlError::new(Code::NotFound, format!("node {node} not found")))
-}
-
-fn write_if_changed(stored: &Node, next: Node, now: Timestamp) -> Transaction {
-    if *stored == next {
-        return Transaction::new(now);
-    }
-    Transaction::new(now).put(Object::Node(next), stored.meta.version)
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{HeartbeatTimes, Leader, Left, SessionId};
+use super::{HeartbeatTimes, Leader, Left, Report, SessionId};
 use crate::{
     control::Code,
     id::NodeId,
@@ -25,6 +25,14 @@ fn state(cluster: &Cluster, name: &str) -> NodeState {
 
 fn session(name: &str) -> SessionId {
     SessionId(name.into())
+}
+
+/// Ends a session; whether it was the node's current one.
+fn close(cluster: &mut Cluster, node: &str, ended: &str) -> bool {
+    let (store, now) = (&cluster.store, cluster.now);
+    cluster
+        .leader
+        .close_session(store, &id(node), &session(ended), now)
 }
 
 #[test]
@@ -72,14 +80,8 @@ fn a_closed_session_has_a_grace_period() {
     cluster.run();
     let before = cluster.table(&service);
     cluster.silent.push(id("n2"));
-    let closed = cluster.leader.session_closed(
-        &cluster.store,
-        &id("n2"),
-        &session("n2"),
-        Left::Closed,
-        cluster.now,
-    );
-    cluster.commit(closed);
+    assert!(close(&mut cluster, "n2", "n2"));
+    cluster.tell(&id("n2"), &Report::Left(Left::Closed));
     cluster.pass(14 * SECOND);
     assert_eq!(state(&cluster, "n2"), NodeState::Disconnected);
     assert_eq!(cluster.table(&service), before);
@@ -93,44 +95,33 @@ fn a_closed_session_has_a_grace_period() {
 #[test]
 fn leaving_for_good_needs_no_waiting() {
     let mut cluster = Cluster::new(&["n1", "n2"]);
-    let left = cluster.leader.session_closed(
-        &cluster.store,
-        &id("n2"),
-        &session("n2"),
-        Left::ForGood,
-        cluster.now,
-    );
-    cluster.commit(left);
+    assert!(close(&mut cluster, "n2", "n2"));
+    cluster.tell(&id("n2"), &Report::Left(Left::ForGood));
     assert_eq!(state(&cluster, "n2"), NodeState::Down);
 }
 
 #[test]
 fn the_end_of_a_replaced_session_changes_nothing() {
     let mut cluster = Cluster::new(&["n1"]);
-    let stale = cluster.leader.session_closed(
-        &cluster.store,
-        &id("n1"),
-        &session("older"),
-        Left::Closed,
-        cluster.now,
-    );
-    assert_eq!(stale, Transaction::new(cluster.now));
+    assert!(!close(&mut cluster, "n1", "older"));
+    let stale = cluster.decide(&id("n1"), &Report::Left(Left::Closed));
+    assert_eq!(stale.transaction, Transaction::new(cluster.now));
     assert_eq!(cluster.leader.session(&id("n1")), Some(&session("n1")));
 }
 
 #[test]
 fn a_removed_node_gets_no_session() {
     let mut cluster = Cluster::new(&["n1"]);
-    let refused = cluster.leader.register(
-        &cluster.store,
-        &id("gone"),
-        session("gone"),
-        NodeDescription::default(),
-        None,
-        None,
-        cluster.now,
-    );
-    assert_eq!(refused.unwrap_err().code, Code::NotFound);
+    let report = Report::Registered {
+        session: session("gone"),
+        description: NodeDescription::default(),
+        addr: None,
+        data_path_addr: None,
+    };
+    let refused = cluster.decide(&id("gone"), &report);
+    assert_eq!(refused.transaction, Transaction::new(cluster.now));
+    assert!(matches!(&refused.outcomes[..], [Err(refusal)] if refusal.code == Code::NotFound));
+    assert_eq!(cluster.leader.session(&id("gone")), None);
 }
 
 /// A new leader does not know who is there: nodes are unknown, their tasks stay, and those that do not come are down.
@@ -166,16 +157,13 @@ fn reports_on_other_nodes_tasks_and_steps_back_are_dropped() {
     let service = cluster.create(service_spec("web", 1)).unwrap();
     cluster.run();
     let task = cluster.running(&service)[0].clone();
-    let report = |state| -> Vec<_> {
+    let mut statuses = |node: &str, state| {
         let status = TaskStatus {
             state,
             ..TaskStatus::default()
         };
-        [(task.id.clone(), status)].into()
-    };
-    let statuses = |node: &str, state| {
-        let leader = &cluster.leader;
-        leader.task_statuses(&cluster.store, &id(node), report(state), cluster.now)
+        let report = Report::Tasks([(task.id.clone(), status)].into());
+        cluster.decide(&id(node), &report).transaction
     };
     assert!(statuses("n2", TaskState::Failed).is_empty());
     assert!(statuses("n1", TaskState::Ready).is_empty());

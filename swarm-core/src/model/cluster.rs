@@ -106,13 +106,12 @@ pub struct RootCa {
     pub key_pem: String,
     /// SHA-256 of the root certificate's PEM text as 64 hex digits; the token's second part encodes it in base 36.
     pub cert_digest: String,
+    /// What certificates of this root name as their issuer.
+    pub issuer: CertificateIssuer,
     /// The secret part (25 characters of base 36) of the worker token.
     pub worker_secret: String,
     /// The secret part of the manager token.
     pub manager_secret: String,
-    /// [`ClusterSpec::ca_force_rotate`] of the last rotation that was asked for by it.
-    #[serde(default)]
-    pub last_forced_rotation: u64,
     /// The root is being replaced.
     #[serde(default)]
     pub rotation: Option<RootRotation>,

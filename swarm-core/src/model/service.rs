@@ -46,6 +46,19 @@ pub struct ServiceSpec {
     pub endpoint: Option<EndpointSpec>,
 }
 
+impl ServiceSpec {
+    /// A number of tasks of an image, everything else as by default.
+    pub fn replicated(name: &str, image: &str, replicas: u64) -> Self {
+        let mut spec = Self {
+            mode: ServiceMode::Replicated { replicas },
+            ..Self::default()
+        };
+        spec.annotations.name = String::from(name);
+        spec.task.container.image = String::from(image);
+        spec
+    }
+}
+
 /// How many tasks a service has and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceMode {

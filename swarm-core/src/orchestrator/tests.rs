@@ -1,6 +1,7 @@
 //! Whole outcomes of the orchestrators, driven through the leader: every test compares the complete table of tasks.
 
 mod barrier;
+mod rollback;
 
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
@@ -443,28 +444,6 @@ fn a_failing_update_pauses_and_a_new_one_resumes() {
 }
 
 #[test]
-fn a_failing_update_rolls_back_if_so_asked() {
-    let (mut cluster, id) = failing_update(FailureAction::Rollback);
-    let (state_now, message) = state(&cluster, &id).unwrap();
-    assert_eq!(state_now, UpdateState::RollbackStarted);
-    assert!(message.starts_with("update rolled back due to failure"));
-    assert_eq!(cluster.service(&id).spec.task.container.image, "nginx:1");
-    assert_eq!(cluster.service(&id).previous_spec, None);
-    cluster.pass(30 * SECOND);
-    assert_eq!(
-        state(&cluster, &id),
-        Some((UpdateState::RollbackCompleted, "rollback completed".into()))
-    );
-    let running = cluster.running(&id);
-    assert_eq!(running.len(), 2);
-    assert!(
-        running
-            .iter()
-            .all(|task| task.spec.container.image == "nginx:1")
-    );
-}
-
-#[test]
 fn a_failing_update_goes_on_if_so_asked() {
     let (mut cluster, id) = failing_update(FailureAction::Continue);
     cluster.pass(30 * SECOND);
@@ -512,39 +491,5 @@ fn a_hopeless_start_first_update_keeps_the_old_tasks() {
             (1..=6).contains(&tries),
             "{action:?}: {tries} tries in 20 s"
         );
-    }
-}
-
-#[test]
-fn a_manual_rollback_returns_and_a_second_one_toggles() {
-    let (mut cluster, id) = started(&["n1"], 1);
-    cluster.update(&id, |spec| spec.task.container.image = "nginx:2".into());
-    cluster.pass(10 * SECOND);
-    for expected in ["nginx:1", "nginx:2"] {
-        let service = cluster.service(&id).clone();
-        let transaction = control::update_service(
-            &cluster.store,
-            &id,
-            service.meta.version,
-            service.spec,
-            true,
-            cluster.now,
-        );
-        cluster.commit(transaction.unwrap());
-        cluster.settle();
-        assert_eq!(
-            state(&cluster, &id),
-            Some((
-                UpdateState::RollbackStarted,
-                "manually requested rollback".into()
-            ))
-        );
-        cluster.pass(10 * SECOND);
-        assert_eq!(
-            state(&cluster, &id).unwrap().0,
-            UpdateState::RollbackCompleted
-        );
-        let running = cluster.running(&id);
-        assert_eq!(running[0].spec.container.image, expected);
     }
 }

@@ -13,9 +13,10 @@ use super::{
     slots::{Slot, SlotKey},
 };
 use crate::{
+    control::ControlError,
     model::{
-        FailureAction, Node, Service, Task, TaskState, UpdateConfig, UpdateOrder, UpdateState,
-        UpdateStatus,
+        FailureAction, Node, Service, ServiceSpec, Task, TaskState, UpdateConfig, UpdateOrder,
+        UpdateState, UpdateStatus,
     },
     time::Timestamp,
 };
@@ -192,6 +193,13 @@ fn running_at(context: Context<'_>, task: &Task) -> Option<Timestamp> {
     (task.status.state >= TaskState::Running).then_some(task.meta.updated_at)
 }
 
+/// The previous specification may have lost its port or a network meanwhile. A transaction that returns to it would be refused
+/// whenever it is decided, and with it everything else that the leader has to write.
+fn may_return(context: Context<'_>, previous: &ServiceSpec) -> Result<(), ControlError> {
+    let own = &context.service.id;
+    context.draft.check_references(previous, own)
+}
+
 impl Progress<'_> {
     fn beginning(&self) -> Action {
         Action::Status(UpdateStatus {
@@ -231,7 +239,7 @@ impl Progress<'_> {
         let limit = u128::from(self.config.max_failure_ratio_ppm);
         let last = failed.iter().max_by_key(|task| task.status.timestamp)?;
         (failures.saturating_mul(1_000_000) > limit.saturating_mul(total))
-            .then(|| self.react(context.service, last))
+            .then(|| self.react(context, last))
     }
 
     /// Ended by itself before it ran, or within the monitored time after.
@@ -252,26 +260,35 @@ impl Progress<'_> {
         }
     }
 
-    fn react(&self, service: &Service, task: &Task) -> Action {
+    fn react(&self, context: Context<'_>, task: &Task) -> Action {
         let cause = format!("due to failure or early termination of task {}", task.id);
-        let rolls_back = self.config.failure_action == FailureAction::Rollback
-            && service.previous_spec.is_some()
-            && !self.rollback;
-        if rolls_back {
-            return Action::RollBack {
-                message: format!("update rolled back {cause}"),
-            };
+        if self.rollback {
+            return self.paused(
+                UpdateState::RollbackPaused,
+                format!("rollback paused {cause}"),
+            );
         }
-        let (state, what) = if self.rollback {
-            (UpdateState::RollbackPaused, "rollback")
-        } else {
-            (UpdateState::Paused, "update")
+        let previous = context.service.previous_spec.as_ref();
+        let previous =
+            previous.filter(|_spec| self.config.failure_action == FailureAction::Rollback);
+        let message = match previous.map(|spec| may_return(context, spec)) {
+            Some(Ok(())) => {
+                return Action::RollBack {
+                    message: format!("update rolled back {cause}"),
+                };
+            }
+            Some(Err(refusal)) => format!("update paused {cause}; cannot roll back: {refusal}"),
+            None => format!("update paused {cause}"),
         };
+        self.paused(UpdateState::Paused, message)
+    }
+
+    fn paused(&self, state: UpdateState, message: String) -> Action {
         Action::Status(UpdateStatus {
             state,
             started_at: self.began,
             completed_at: None,
-            message: format!("{what} paused {cause}"),
+            message,
         })
     }
 

@@ -4,10 +4,13 @@
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use core::net::Ipv4Addr;
 
-use super::{Change, Object, ObjectId, Store, Tables, Transaction};
+use super::{Change, Object, ObjectId, Store, Tables, Transaction, check_references};
 use crate::{
+    control::ControlError,
     id::{NetworkId, NodeId, ServiceId, TaskId},
-    model::{Cluster, Network, Node, Protocol, Service, Task, TaskSpec, TaskState, Version},
+    model::{
+        Cluster, Network, Node, Protocol, Service, ServiceSpec, Task, TaskSpec, TaskState, Version,
+    },
     time::Timestamp,
 };
 
@@ -97,6 +100,23 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn service(&self, id: &ServiceId) -> Option<&Service> {
         self.over.services.get(id).or_else(|| self.base.service(id))
+    }
+
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
+        self.base
+            .services()
+            .map(|service| self.over.services.get(&service.id).unwrap_or(service))
+    }
+
+    /// Whether a service may have this specification: judged by what is stored, as it is when the transaction is applied, and
+    /// by what the draft makes of it.
+    pub(crate) fn check_references(
+        &self,
+        spec: &ServiceSpec,
+        own: &ServiceId,
+    ) -> Result<(), ControlError> {
+        check_references(self.base, spec, Some(own))?;
+        check_references(self, spec, Some(own))
     }
 
     pub(crate) fn network(&self, id: &NetworkId) -> Option<&Network> {

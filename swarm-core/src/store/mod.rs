@@ -17,6 +17,7 @@ use core::net::Ipv4Addr;
 pub use change::{Change, Event, Kind, Object, ObjectId, StoreError, Transaction};
 pub(crate) use draft::Draft;
 pub(crate) use index::Tables;
+pub(crate) use references::{check_references, check_unused};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
@@ -192,7 +193,8 @@ impl Store {
         }
     }
 
-    /// Checks every expectation and name, taking the transaction's own earlier changes into account.
+    /// Checks every expectation and name, taking the transaction's own earlier changes into account; networks and ports that
+    /// services need are looked up in the store as it was before the transaction.
     fn check(&self, index: u64, transaction: &Transaction) -> Result<(), StoreError> {
         let mut seen: BTreeMap<ObjectId, Version> = BTreeMap::new();
         for change in &transaction.changes {
@@ -222,7 +224,7 @@ impl Store {
             }
             seen.insert(id, after);
         }
-        Ok(())
+        references::check_managers(self, transaction)
     }
 
     /// Names of services and networks are unique; there is one cluster.

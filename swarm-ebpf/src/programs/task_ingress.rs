@@ -11,7 +11,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use swarm_common::hdr::{EthHdr, eth, icmp, ipv4};
 use swarm_common::maps::{
-    ENDPOINT_HOST, EndpointKey, InterfaceKey, InterfaceValue, ServiceKey, SourceKey,
+    ENDPOINT_HOST, EndpointKey, EndpointValue, InterfaceKey, InterfaceValue, ServiceKey, SourceKey,
 };
 use swarm_common::verdict::{DropReason, Program, Verdict};
 
@@ -72,17 +72,7 @@ fn route(
 ) -> Result<Verdict, DropReason> {
     let (vni, addr) = (interface.vni, parsed.tuple.dst);
     if let Some(endpoint) = maps::endpoint(&EndpointKey { vni, addr }) {
-        if !endpoint.node.is_none() {
-            deliver::remote(packet, parsed, vni, endpoint.node, endpoint.mac)?;
-            return Ok(Verdict::Encapsulate);
-        }
-        let is_reply = vip::translate_reply(packet, parsed, vni, endpoint)?;
-        deliver::local(packet, parsed, endpoint)?;
-        return Ok(if is_reply {
-            Verdict::VipReply
-        } else {
-            Verdict::DeliverLocal
-        });
+        return to_endpoint(packet, parsed, vni, endpoint);
     }
     let key = ServiceKey {
         vni,
@@ -95,10 +85,7 @@ fn route(
         return vip::to_backend(packet, parsed, interface, service);
     }
     if addr == interface.gateway {
-        if parsed.icmp_kind == icmp::ECHO_REQUEST && !parsed.fragment {
-            return echo::answer(packet, parsed, interface);
-        }
-        return vip::hairpin_reply(packet, parsed, interface);
+        return to_gateway(packet, parsed, interface);
     }
     let difference = addr.to_be32() ^ interface.addr.to_be32();
     if difference & interface.netmask_be == 0 {
@@ -111,4 +98,38 @@ fn route(
         return Err(DropReason::NoEndpoint);
     }
     masquerade::outgoing(packet, parsed, source_vni)
+}
+
+/// To a task of the same network, here or on another node.
+#[inline(always)]
+fn to_endpoint(
+    packet: Packet,
+    parsed: &mut Parsed,
+    vni: u32,
+    endpoint: &EndpointValue,
+) -> Result<Verdict, DropReason> {
+    if !endpoint.node.is_none() {
+        deliver::remote(packet, parsed, vni, endpoint.node, endpoint.mac)?;
+        return Ok(Verdict::Encapsulate);
+    }
+    let is_reply = vip::translate_reply(packet, parsed, vni, endpoint)?;
+    deliver::local(packet, parsed, endpoint)?;
+    Ok(if is_reply {
+        Verdict::VipReply
+    } else {
+        Verdict::DeliverLocal
+    })
+}
+
+/// The gateway answers echo requests; whatever else is sent to it is the reply to a connection of a task to itself.
+#[inline(always)]
+fn to_gateway(
+    packet: Packet,
+    parsed: &mut Parsed,
+    interface: &InterfaceValue,
+) -> Result<Verdict, DropReason> {
+    if parsed.icmp_kind == icmp::ECHO_REQUEST && !parsed.fragment {
+        return echo::answer(packet, parsed, interface);
+    }
+    vip::hairpin_reply(packet, parsed, interface)
 }

@@ -1,5 +1,5 @@
 //! Who calls. A connection has an origin; a follower that passes a call on names the original caller in headers, which count
-//! only when they come from a manager.
+//! only when they come from a manager, and only while that is one (see `gate`): its certificate outlives its removal.
 
 use std::net::IpAddr;
 
@@ -32,8 +32,8 @@ pub(crate) struct Caller {
     pub(crate) who: Who,
     /// The host the call comes from; `None` for this one.
     pub(crate) addr: Option<IpAddr>,
-    /// Passed on by another manager.
-    pub(crate) forwarded: bool,
+    /// The manager that passed the call on and vouches for who makes it.
+    pub(crate) via: Option<NodeId>,
 }
 
 /// Identity of a caller.
@@ -48,37 +48,40 @@ pub(crate) enum Who {
 }
 
 impl Caller {
-    /// From the connection and the headers of a call.
-    pub(crate) fn of(origin: &Origin, headers: &HeaderMap) -> Self {
-        let direct = match origin {
-            Origin::Local => Self {
-                who: Who::Local,
-                addr: None,
-                forwarded: false,
-            },
-            Origin::Remote { addr, peer } => Self {
-                who: peer.as_ref().map_or(Who::Anonymous, |peer| Who::Node {
-                    id: peer.node_id.clone(),
-                    role: peer.role,
-                }),
-                addr: Some(*addr),
-                forwarded: false,
-            },
+    /// Who is at the other end of the connection.
+    pub(crate) fn direct(origin: &Origin) -> Self {
+        let (addr, peer) = match origin {
+            Origin::Local => (None, None),
+            Origin::Remote { addr, peer } => (Some(*addr), peer.as_ref()),
         };
-        let by_manager = matches!(
-            direct.who,
-            Who::Node {
-                role: Role::Manager,
-                ..
-            }
-        );
-        if by_manager && headers.contains_key(FORWARDED) {
-            return Self::from_headers(headers);
+        let node = |peer: &Peer| Who::Node {
+            id: peer.node_id.clone(),
+            role: peer.role,
+        };
+        let stranger = match origin {
+            Origin::Local => Who::Local,
+            Origin::Remote { .. } => Who::Anonymous,
+        };
+        Self {
+            who: peer.map_or(stranger, node),
+            addr,
+            via: None,
         }
-        direct
     }
 
-    fn from_headers(headers: &HeaderMap) -> Self {
+    /// The same, or whom the headers name if the other end is a manager.
+    pub(crate) fn of(origin: &Origin, headers: &HeaderMap) -> Self {
+        let direct = Self::direct(origin);
+        match direct.who {
+            Who::Node {
+                id,
+                role: Role::Manager,
+            } if headers.contains_key(FORWARDED) => Self::from_headers(headers, id),
+            Who::Local | Who::Node { .. } | Who::Anonymous => direct,
+        }
+    }
+
+    fn from_headers(headers: &HeaderMap, via: NodeId) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let role = match text(ROLE) {
             Some("manager") => Some(Role::Manager),
@@ -92,7 +95,7 @@ impl Caller {
                 (_, _) => Who::Anonymous,
             },
             addr: text(ADDR).and_then(|addr| addr.parse().ok()),
-            forwarded: true,
+            via: Some(via),
         }
     }
 
@@ -187,17 +190,17 @@ mod tests {
                 role: Role::Worker,
             },
             addr: Some(IpAddr::from([10, 0, 0, 3])),
-            forwarded: false,
+            via: None,
         };
+        let own: NodeId = "a".repeat(25).parse().unwrap();
         let mut headers = HeaderMap::new();
         caller.name_in(&mut headers, &NodeId::default());
         let seen = |origin: &Origin| Caller::of(origin, &headers);
         let passed_on = Caller {
-            forwarded: true,
+            via: Some(own.clone()),
             ..caller
         };
         assert_eq!(seen(&remote(Some(Role::Manager))), passed_on);
-        let own: NodeId = "a".repeat(25).parse().unwrap();
         assert_eq!(seen(&remote(Some(Role::Worker))).node(), Ok(&own));
         assert_eq!(seen(&remote(None)).who, Who::Anonymous);
     }

@@ -14,6 +14,7 @@ use swarm_core::{
     store::{Store, Transaction},
     time::Timestamp,
 };
+use swarm_manager_replica::write;
 use swarm_proto::{
     Wire,
     client::ServiceCounts,
@@ -25,12 +26,9 @@ use tonic::{Request, Response, Status};
 use super::{malformed, refuse};
 use crate::{
     ca::{given_root, root_change},
-    clock::{SystemRandom, now},
+    clock::SystemRandom,
     daemon::{Manager, Running},
 };
-
-/// Attempts to decide and write when others write the same objects in between.
-const WRITE_ATTEMPTS: u32 = 4;
 
 /// The control service.
 #[derive(Clone, Debug)]
@@ -69,27 +67,14 @@ impl ControlApi {
     }
 
     /// Decides and commits. A request that names no version is decided again when somebody else wrote first.
-    async fn write<T>(
+    async fn write<T: Send>(
         &self,
         once: bool,
-        decide: impl Fn(&Store, Timestamp) -> Result<(T, Transaction), ControlError>,
+        decide: impl Fn(&Store, Timestamp) -> Result<(T, Transaction), ControlError> + Send + Sync,
     ) -> Result<T, Status> {
         let running = self.manager.running().map_err(refuse)?;
-        running.raft.linearize().await.map_err(refuse)?;
-        let mut attempt = 1;
-        loop {
-            let (result, transaction) = {
-                let store = running.raft.store().read();
-                decide(&store, now()).map_err(refuse)?
-            };
-            match running.raft.propose(transaction).await {
-                Ok(()) => return Ok(result),
-                Err(error) if error.code == Code::Unknown && !once && attempt < WRITE_ATTEMPTS => {
-                    attempt += 1;
-                }
-                Err(error) => return Err(refuse(error)),
-            }
-        }
+        let written = write(&running.raft, once, decide).await;
+        Ok(written.map_err(refuse)?.result)
     }
 
     fn stored<T: Wire>(
@@ -140,7 +125,7 @@ impl Control for ControlApi {
             .map_err(|error| ControlError::new(Code::InvalidArgument, error.to_string()))
             .map_err(refuse)?;
         self.write(true, |store, now| {
-            let present = cluster(store)?.root_ca;
+            let present = cluster(store)?;
             let update = control::ClusterUpdate {
                 version,
                 spec: spec.clone(),

@@ -10,13 +10,14 @@ use std::{
 
 use futures::Stream;
 use swarm_core::{
-    ca::trust_bundle,
+    ca::{issuer, trust_bundle},
     control::{Code, ControlError},
     dispatch::{self, Assignments, Delta},
     id::{NodeId, Random as _},
     leader::{HeartbeatTimes, Left, SessionId},
     model::{Availability, Role, Version},
 };
+use swarm_manager_replica::drive::{DriveHandle, Event, Registration};
 use swarm_proto::{
     Wire,
     session::{AgentEvent, Hello, ManagerInfo, Trust, Welcome, split_delta},
@@ -33,7 +34,6 @@ use super::{caller, malformed, refuse};
 use crate::{
     clock::SystemRandom,
     daemon::{Manager, Running},
-    drive::{DriveHandle, Event, Registration},
 };
 
 /// Changes within this time travel together.
@@ -244,7 +244,7 @@ impl Session {
             let assignments = dispatch::assignments_for(&store, &self.node);
             let trust = store.cluster().map(|cluster| Trust {
                 ca_pem: trust_bundle(&cluster.root_ca),
-                issuer: cluster.root_ca.rotation.as_ref().map(|r| r.issuer.clone()),
+                issuer: issuer(&cluster.root_ca).clone(),
             });
             (assignments, self.running.managers(&store), wishes, trust)
         };

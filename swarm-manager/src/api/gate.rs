@@ -11,13 +11,14 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use openraft::async_runtime::watch::WatchReceiver as _;
 use swarm_core::{
     ca::{Method, may_call},
     control::{Code, ControlError},
     id::NodeId,
     model::Role,
+    store::Store,
 };
+use swarm_manager_replica::timing::LEADER_PATIENCE;
 use swarm_proto::{MAX_MESSAGE_BYTES, tls};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -38,18 +39,16 @@ use crate::{
     },
 };
 
-/// How long a call waits for a leader to be elected.
-const LEADER_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a manager that turned out not to lead may take to notice it.
+/// How long the news of another leader may take after one said that it does not lead.
 const NEWS_PATIENCE: Duration = Duration::from_secs(1);
-/// Leaders a call is offered to.
+/// Times a call is offered to leaders that cannot be reached.
 const FORWARD_ATTEMPTS: u32 = 4;
 /// How long a call is offered to leaders before the answer is that there is none; shorter than what callers wait.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(8);
 /// How long a call may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
-/// Largest message of a caller without a certificate: a certificate request and a token.
-const MAX_ANONYMOUS_BYTES: usize = 64 * 1024;
+/// Largest message of the calls that need no large one.
+const MAX_SMALL_BYTES: usize = 64 * 1024;
 /// Calls of callers without a certificate at a time.
 const MAX_STRANGERS: usize = 128;
 /// How long a leader that was replaced may still take to answer: it may have handed over on purpose.
@@ -66,11 +65,31 @@ struct Route {
     method: Option<Method>,
     /// The leader answers.
     leader: bool,
+    /// Messages come one after the other as long as the caller likes.
+    streams: bool,
+}
+
+impl Route {
+    /// Largest message that is kept of a caller. Certificate requests, tokens and what managers tell of themselves are small.
+    fn largest(self, caller: &Who) -> usize {
+        let large = match self.method {
+            Some(Method::Control) => true,
+            Some(Method::Raft) => !self.leader,
+            Some(_) | None => *caller == Who::Local,
+        };
+        FRAME_BYTES
+            + if large {
+                MAX_MESSAGE_BYTES
+            } else {
+                MAX_SMALL_BYTES
+            }
+    }
 }
 
 /// The table of paths; an unknown one is answered by the router ("unimplemented").
 fn route(path: &str) -> Option<Route> {
-    let (method, leader) = match path.strip_prefix("/swarm.v1.")?.split_once('/')? {
+    let (service, name) = path.strip_prefix("/swarm.v1.")?.split_once('/')?;
+    let (method, leader) = match (service, name) {
         ("Local", _) => (None, false),
         ("Control", _) => (Some(Method::Control), true),
         ("Dispatcher", _) => (Some(Method::DispatcherSession), true),
@@ -83,7 +102,15 @@ fn route(path: &str) -> Option<Route> {
         ("Raft", _) => (Some(Method::Raft), false),
         (_, _) => return None,
     };
-    Some(Route { method, leader })
+    let streams = matches!(
+        (service, name),
+        ("Dispatcher", "Session") | ("Logs", "Publish") | ("Raft", "InstallSnapshot")
+    );
+    Some(Route {
+        method,
+        leader,
+        streams,
+    })
 }
 
 /// Puts the gate before a router.
@@ -146,21 +173,19 @@ where
         let waiting = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, waiting);
         Box::pin(async move {
-            let streams = matches!(
-                request.uri().path(),
-                "/swarm.v1.Dispatcher/Session"
-                    | "/swarm.v1.Logs/Publish"
-                    | "/swarm.v1.Raft/InstallSnapshot"
-            );
-            if streams {
-                return layer.once(inner, request).await;
+            let Some(route) = route(request.uri().path()) else {
+                let mut inner = inner;
+                return inner.call(request).await; // says that there is no such call
+            };
+            if route.streams {
+                return layer.once(inner, route, request).await;
             }
             let _permit = match layer.let_in(&request) {
                 Ok(permit) => permit,
                 Err(refusal) => return Ok(refuse(refusal).into_http()),
             };
-            match whole(request).await {
-                Ok(request) => layer.until_answered(inner, request).await,
+            match whole(route, request).await {
+                Ok(request) => layer.until_answered(inner, route, request).await,
                 Err(refusal) => Ok(refuse(refusal).into_http()),
             }
         })
@@ -169,20 +194,13 @@ where
 
 /// Takes in a call's message, once the caller may make the call at all: a stranger's bytes are not kept, and nobody may
 /// take for ever to send them.
-async fn whole(request: http::Request<Body>) -> Result<http::Request<Bytes>, ControlError> {
+async fn whole(
+    route: Route,
+    request: http::Request<Body>,
+) -> Result<http::Request<Bytes>, ControlError> {
     let (parts, body) = request.into_parts();
-    let Some(origin) = parts.extensions.get::<Origin>() else {
-        return Err(denied("the connection has no origin"));
-    };
-    let caller = Caller::of(origin, &parts.headers);
-    if let Some(route) = route(parts.uri.path()) {
-        admit(&caller, route)?;
-    }
-    let largest = match caller.who {
-        Who::Anonymous => MAX_ANONYMOUS_BYTES,
-        Who::Local | Who::Node { .. } => MAX_MESSAGE_BYTES + FRAME_BYTES,
-    };
-    let limited = http_body_util::Limited::new(body, largest);
+    let caller = caller(route, &parts.extensions, &parts.headers)?;
+    let limited = http_body_util::Limited::new(body, route.largest(&caller.who));
     match tokio::time::timeout(BODY_PATIENCE, limited.collect()).await {
         Ok(Ok(body)) => Ok(http::Request::from_parts(parts, body.to_bytes())),
         Ok(Err(error)) => {
@@ -217,11 +235,11 @@ impl GateLayer {
     }
 
     /// A call that streams: it has one chance.
-    async fn once<S>(&self, mut inner: S, mut request: http::Request<Body>) -> Answer
+    async fn once<S>(&self, mut inner: S, route: Route, mut request: http::Request<Body>) -> Answer
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     {
-        match self.decide(&mut request, LEADER_PATIENCE).await {
+        match self.decide(route, &mut request, LEADER_PATIENCE).await {
             Ok(Way::Here) => inner.call(request).await,
             Ok(Way::Leader(channel, leader)) => Ok(self.passed_on(channel, leader, request).await),
             Err(refusal) => Ok(refuse(refusal).into_http()),
@@ -230,78 +248,79 @@ impl GateLayer {
 
     /// A call with one message: goes to the next leader when the one it was meant for cannot be reached. A write is not sent
     /// again once a connection carried it: nobody knows whether it took effect.
-    async fn until_answered<S>(&self, inner: S, request: http::Request<Bytes>) -> Answer
+    async fn until_answered<S>(
+        &self,
+        inner: S,
+        route: Route,
+        request: http::Request<Bytes>,
+    ) -> Answer
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
             + Clone,
     {
         let give_up = Instant::now() + ANSWER_PATIENCE;
-        let mut attempt = 1;
+        let mut failures = 0;
         loop {
             let mut try_this = request.clone().map(|body| Body::new(Full::new(body)));
             let left = give_up.saturating_duration_since(Instant::now());
-            let sent = match self.decide(&mut try_this, left.min(LEADER_PATIENCE)).await {
-                Ok(Way::Here) => Ok(inner.clone().oneshot(try_this).await?),
+            let patience = left.min(LEADER_PATIENCE);
+            let (leader, sent) = match self.decide(route, &mut try_this, patience).await {
+                Ok(Way::Here) => (None, Ok(inner.clone().oneshot(try_this).await?)),
                 Ok(Way::Leader(channel, leader)) => {
-                    let sent = tokio::select! {
-                        sent = channel.oneshot(try_this) => sent.map_err(Unanswered::from),
-                        () = self.replaced(&leader) => Err(Unanswered::Replaced),
-                    };
-                    sent.map_err(|error| (error, leader))
+                    let sent = self.send(channel, &leader, try_this).await;
+                    (Some(leader), sent)
                 }
                 Err(refusal) => return Ok(refuse(refusal).into_http()),
             };
-            let (error, leader) = match sent {
+            let is_late = Instant::now() >= give_up;
+            let news_by = match sent {
                 Ok(answer) => {
-                    let refused = answer.headers().contains_key(super::NOT_LEADER);
-                    if !refused || attempt == FORWARD_ATTEMPTS || Instant::now() >= give_up {
+                    if is_late || !answer.headers().contains_key(super::NOT_LEADER) {
                         return Ok(answer);
                     }
-                    attempt += 1;
-                    self.await_news().await;
-                    continue;
+                    give_up.min(Instant::now() + NEWS_PATIENCE)
                 }
-                Err(failed) => failed,
+                Err(error) => {
+                    failures += 1;
+                    let is_last = is_late || failures == FORWARD_ATTEMPTS;
+                    if let Some(refusal) = error.refusal(is_read(request.uri().path()), is_last) {
+                        return Ok(refusal.into_http());
+                    }
+                    give_up
+                }
             };
-            let unsent = error.was_not_sent();
-            let again = unsent || is_read(request.uri().path());
-            if again && (attempt == FORWARD_ATTEMPTS || Instant::now() >= give_up) {
-                tracing::debug!(%error, addr = %leader.addr, "the leader was not reached");
-                return Ok(refuse(ControlError::new(Code::Unavailable, NO_LEADER)).into_http());
-            }
-            if !again {
-                let text = format!(
-                    "the connection to the leader broke, look whether the request took effect: {error}"
-                );
-                return Ok(Status::unavailable(text).into_http());
-            }
-            attempt += 1;
-            self.await_other_leader(&leader, give_up).await;
+            self.await_other_leader(leader.as_ref(), news_by).await;
         }
     }
 
-    /// Waits until something changes about who leads, or a while.
-    async fn await_news(&self) {
-        let Ok(running) = self.manager.running() else {
-            return;
-        };
-        let mut metrics = running.raft.raft().server_metrics();
-        let changed = tokio::time::timeout(NEWS_PATIENCE, metrics.changed()).await;
-        tracing::debug!(
-            changed = changed.is_ok(),
-            "asked a manager that does not lead"
-        );
+    /// Passes a call on; nothing is waited for from a leader that was replaced.
+    async fn send(
+        &self,
+        channel: Channel,
+        leader: &Member,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Unanswered> {
+        tokio::select! {
+            sent = channel.oneshot(request) => Ok(sent?),
+            () = self.replaced(leader) => Err(Unanswered::Replaced),
+        }
     }
 
-    /// Waits until somebody else than `leader` leads, or a while.
-    async fn await_other_leader(&self, leader: &Member, give_up: Instant) {
+    /// Waits until somebody else leads than who was asked (`None`: this manager), or a while.
+    async fn await_other_leader(&self, asked: Option<&Member>, until: Instant) {
         *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let Ok(running) = self.manager.running() else {
             return;
         };
-        let change = running.raft.until_replaced(leader);
-        if tokio::time::timeout_at(give_up, change).await.is_err() {
-            tracing::debug!(addr = %leader.addr, "the leader cannot be reached and still leads");
+        let change = async {
+            match (asked, running.raft.leadership()) {
+                (Some(leader), _) => running.raft.until_replaced(leader).await,
+                (None, Leadership::Here { term }) => running.raft.until_deposed(term).await,
+                (None, Leadership::Elsewhere(_) | Leadership::Nobody) => {}
+            }
+        };
+        if tokio::time::timeout_at(until, change).await.is_err() {
+            tracing::debug!(?asked, "nobody else leads yet");
         }
     }
 
@@ -385,6 +404,17 @@ enum Unanswered {
 }
 
 impl Unanswered {
+    /// What the caller is told; `None` if the call is to be made again. A write that may have taken effect is not.
+    fn refusal(&self, is_read: bool, is_last: bool) -> Option<Status> {
+        if !self.was_not_sent() && !is_read {
+            return Some(Status::unavailable(format!(
+                "the connection to the leader broke, look whether the request took effect: {self}"
+            )));
+        }
+        tracing::debug!(error = %self, "the leader was not reached");
+        is_last.then(|| refuse(ControlError::new(Code::Unavailable, NO_LEADER)))
+    }
+
     /// Whether the call never left this host.
     fn was_not_sent(&self) -> bool {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = match self {
@@ -417,33 +447,24 @@ impl GateLayer {
     /// Admits a call, or refuses it; waits for a leader for so long.
     async fn decide(
         &self,
+        route: Route,
         request: &mut http::Request<Body>,
         patience: Duration,
     ) -> Result<Way, ControlError> {
-        let Some(origin) = request.extensions().get::<Origin>().cloned() else {
-            return Err(denied("the connection has no origin"));
-        };
-        let caller = Caller::of(&origin, request.headers());
-        let Some(route) = route(request.uri().path()) else {
-            return Ok(Way::Here); // the router says that there is no such call
-        };
-        admit(&caller, route)?;
+        let caller = caller(route, request.extensions(), request.headers())?;
         if !route.leader {
             request.extensions_mut().insert(caller);
             return Ok(Way::Here);
         }
         let running = self.manager.running()?;
         match running.raft.await_speaking_leader(patience).await {
-            Leadership::Here { .. } => {
-                if check_membership(&running, &caller, route).is_err() {
-                    // A leader that has just started has not applied all it has: what it misses may be there.
-                    running.raft.linearize().await?;
-                    check_membership(&running, &caller, route)?;
-                }
+            Leadership::Here { term } => {
+                await_lead(&running, term, patience).await?;
+                check_membership(&running.raft.store().read(), &caller, route)?;
                 request.extensions_mut().insert(caller);
                 Ok(Way::Here)
             }
-            Leadership::Elsewhere(member) if !caller.forwarded => {
+            Leadership::Elsewhere(member) if caller.via.is_none() => {
                 caller.name_in(request.headers_mut(), &running.node_id());
                 let channel = self.way_to(&running, &member)?;
                 Ok(Way::Leader(channel, member))
@@ -475,12 +496,39 @@ impl GateLayer {
     }
 }
 
-/// Removal and demotion take effect at once, whatever the certificate still says.
-fn check_membership(running: &Running, caller: &Caller, route: Route) -> Result<(), ControlError> {
-    let Who::Node { id, role } = &caller.who else {
+/// Waits until this leader has everything that earlier ones committed: before, it may not know who was removed.
+async fn await_lead(running: &Running, term: u64, patience: Duration) -> Result<(), ControlError> {
+    let mut leading = running.drive.leading();
+    let begun = async {
+        tokio::select! {
+            begun = leading.wait_for(|leads| *leads) => begun.is_ok(),
+            () = running.raft.until_deposed(term) => false,
+        }
+    };
+    match tokio::time::timeout(patience, begun).await {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(ControlError::new(Code::Unavailable, NO_LEADER)),
+    }
+}
+
+/// Removal and demotion take effect at once, whatever the certificate still says: who is no manager any more may speak for
+/// itself only.
+fn check_membership(store: &Store, caller: &Caller, route: Route) -> Result<(), ControlError> {
+    let who = match &caller.who {
+        Who::Node { id, role } => Some((id, role)),
+        Who::Local | Who::Anonymous => None,
+    };
+    if let Some(via) = &caller.via
+        && who.is_none_or(|(id, _)| id != via)
+    {
+        let vouches = store.node(via);
+        if vouches.is_none_or(|node| node.spec.role != Role::Manager) {
+            return Err(denied(&format!("node {via} is no longer a manager")));
+        }
+    }
+    let Some((id, role)) = who else {
         return Ok(());
     };
-    let store = running.raft.store().read();
     let node = store
         .node(id)
         .ok_or_else(|| denied(&format!("node {id} is not a member of this swarm")))?;
@@ -495,6 +543,24 @@ fn check_membership(running: &Running, caller: &Caller, route: Route) -> Result<
         return Err(denied(&format!("node {id} is no longer a manager")));
     }
     Ok(())
+}
+
+/// Who makes a call, if they may make such calls at all. Only what goes to the leader is passed on by managers.
+fn caller(
+    route: Route,
+    extensions: &http::Extensions,
+    headers: &http::HeaderMap,
+) -> Result<Caller, ControlError> {
+    let Some(origin) = extensions.get::<Origin>() else {
+        return Err(denied("the connection has no origin"));
+    };
+    let caller = if route.leader {
+        Caller::of(origin, headers)
+    } else {
+        Caller::direct(origin)
+    };
+    admit(&caller, route)?;
+    Ok(caller)
 }
 
 fn admit(caller: &Caller, route: Route) -> Result<(), ControlError> {
@@ -526,7 +592,7 @@ mod tests {
         let caller = Caller {
             who,
             addr: None,
-            forwarded: false,
+            via: None,
         };
         let route = route(path).expect("the path is known");
         admit(&caller, route).map_err(|error| error.code)

@@ -101,7 +101,7 @@ impl Local for LocalApi {
         &self,
         _request: Request<wire::Empty>,
     ) -> Result<Response<wire::Empty>, Status> {
-        self.manager.reload_certificates().map_err(refuse)?;
+        self.manager.reload_certificates().await.map_err(refuse)?;
         Ok(Response::new(wire::Empty {}))
     }
 

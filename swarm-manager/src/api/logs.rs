@@ -172,6 +172,7 @@ impl Logs for LogsApi {
             tokio::select! {
                 () = watch_request(&broker, &id, &reader) => {}
                 () = over.cancelled() => {}
+                () = deposed(&running) => broker.end(&id),
                 () = stop.cancelled() => broker.end(&id),
             }
         });
@@ -208,6 +209,12 @@ impl Logs for LogsApi {
             tokio::select! {
                 () = sender.closed() => {}
                 () = stop.cancelled() => {}
+                () = deposed(&running) => {
+                    let moved = ControlError::new(Code::Unavailable, "this manager no longer leads");
+                    if sender.try_send(Err(refuse(moved))).is_err() {
+                        tracing::debug!(%node, "the agent was gone already");
+                    }
+                }
                 () = removed(&running, &node) => {
                     let refusal = Err(refuse(not_a_member(&node)));
                     if sender.try_send(refusal).is_err() {
@@ -249,12 +256,15 @@ impl Logs for LogsApi {
                     if running.raft.store().read().node(&node).is_none() {
                         break Err(refuse(not_a_member(&node)));
                     }
-                    let publication = LogPublication::from_wire(message).map_err(malformed)?;
+                    let publication = match LogPublication::from_wire(message) {
+                        Ok(publication) => publication,
+                        Err(error) => break Err(malformed(error)),
+                    };
                     id.clone_from(&publication.subscription);
                     let last = publication.last;
-                    deliver(&running.logs, &node, publication).await?;
-                    if last {
-                        break Ok(());
+                    let delivered = deliver(&running.logs, &node, publication).await;
+                    if last || delivered.is_err() {
+                        break delivered;
                     }
                 }
                 Ok(None) => break Ok(()),
@@ -263,6 +273,14 @@ impl Logs for LogsApi {
         };
         running.logs.finished(&id, &node);
         result.map(|()| Response::new(wire::PublishReply {}))
+    }
+}
+
+/// Resolves when this manager no longer leads: who asks for logs asks the leader, so the agents have to listen there.
+async fn deposed(running: &Running) {
+    let mut leading = running.drive.leading();
+    if leading.wait_for(|leads| !leads).await.is_err() {
+        tracing::debug!("the manager stops");
     }
 }
 

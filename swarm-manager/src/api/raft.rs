@@ -1,40 +1,37 @@
-//! Raft between managers: its messages, and joining and leaving. The sender must be a member (or we are new and know none),
-//! and the message must be meant for us.
+//! Raft between managers: its messages, and joining and leaving. A message must be meant for us, and its sender must be one that
+//! is listened to.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use openraft::{
-    async_runtime::watch::WatchReceiver as _,
-    raft::{AppendEntriesRequest, AppendEntriesResponse},
+    raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
     storage::Snapshot,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use swarm_core::{
-    control::{self, Code, ControlError},
-    id::{NodeId, Random as _},
-    model::{ManagerStatus, Reachability, Role},
+    control::{Code, ControlError},
+    id::NodeId,
+};
+use swarm_manager_replica::{
+    Message,
+    timing::{REACH_TIMEOUT, STALL},
 };
 use swarm_proto::{
     Wire,
     client::CaClient,
     tls,
-    wire::{self, RaftMessage, raft_server},
+    wire::{self, RaftMessage, raft_server, snapshot_chunk::Part},
 };
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{caller, malformed, refuse};
 use crate::{
-    clock::{SystemRandom, now},
     daemon::{Manager, Running},
-    drive::remove_member,
     raft::{
-        snapshot::{Incoming, IncomingError},
-        types::{Member, RaftId, TypeConfig, decode, encode},
+        snapshot::{Incoming, IncomingError, vote_of},
+        types::{RaftId, TypeConfig, Vote, decode, encode},
     },
 };
-
-/// How long a joining manager may take to answer under its advertised address.
-const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The Raft service.
 #[derive(Clone, Debug)]
@@ -52,31 +49,45 @@ impl RaftApi {
         }
     }
 
-    /// The consensus, if the caller may speak to it about `target`.
-    fn admit<T>(&self, request: &Request<T>) -> Result<Arc<Running>, Status> {
+    /// The consensus and who speaks to it, if anything they say may be taken.
+    fn hear<T>(&self, request: &Request<T>) -> Result<(Arc<Running>, NodeId), Status> {
         let running = self.manager.running().map_err(refuse)?;
         let caller = caller::of_request(request)?;
-        let sender = caller.node().map_err(refuse)?;
-        let metrics = running
-            .raft
-            .raft()
-            .server_metrics()
-            .borrow_watched()
-            .clone();
-        let membership = metrics.membership_config.membership().clone();
-        let us = running.raft.this().raft_id;
-        // Numbers are never used again, so memberships without ours are from before we joined: while the log arrives,
-        // they say nothing about who leads now.
-        let is_joining = membership.nodes().all(|(id, _)| *id != us);
-        let mut nodes = membership.nodes();
-        if is_joining || nodes.any(|(_, member)| member.node_id == sender.as_str()) {
-            return Ok(running);
+        let sender = caller.node().cloned().map_err(refuse)?;
+        if running.raft.may_speak(sender.as_str()) {
+            return Ok((running, sender));
         }
         Err(refuse(ControlError::new(
             Code::PermissionDenied,
             format!("node {sender} is not a member of raft"),
         )))
     }
+
+    /// A message and the consensus it is for, if it is taken of the caller. `what` gives the member it speaks as, and what for.
+    fn receive<Q: DeserializeOwned>(
+        &self,
+        request: Request<RaftMessage>,
+        what: impl FnOnce(&Q) -> (RaftId, Message),
+    ) -> Result<(Arc<Running>, Q), Status> {
+        let (running, sender) = self.hear(&request)?;
+        let message = request.into_inner();
+        meant_for_us(&running, message.target)?;
+        let body =
+            decode(&message.body).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (number, what) = what(&body);
+        admit(&running, &sender, number, what)?;
+        Ok((running, body))
+    }
+}
+
+fn admit(running: &Running, sender: &NodeId, number: RaftId, what: Message) -> Result<(), Status> {
+    if running.raft.admits(sender.as_str(), number, what) {
+        return Ok(());
+    }
+    Err(refuse(ControlError::new(
+        Code::PermissionDenied,
+        format!("node {sender} is not known here as member {number} of raft"),
+    )))
 }
 
 fn meant_for_us(running: &Running, target: RaftId) -> Result<(), Status> {
@@ -88,10 +99,6 @@ fn meant_for_us(running: &Running, target: RaftId) -> Result<(), Status> {
         Code::FailedPrecondition,
         format!("the message is for raft member {target}, this is {us}"),
     )))
-}
-
-fn open<T: DeserializeOwned>(message: &RaftMessage) -> Result<T, Status> {
-    decode(&message.body).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 fn reply<T: Serialize>(value: &T) -> Result<Response<RaftMessage>, Status> {
@@ -116,9 +123,11 @@ impl raft_server::Raft for RaftApi {
             .clone();
         let request = request.into_inner();
         let addr = SocketAddr::from_wire(request.addr).map_err(malformed)?;
-        let raft_id = join(&running, &node, addr, request.raft_id)
-            .await
-            .map_err(refuse)?;
+        // Not with this call: a change of the members that is dropped half way needs two majorities until it is finished.
+        let join = async move { join(&running, &node, addr, request.raft_id).await };
+        let joined = tokio::spawn(join).await;
+        let joined = joined.map_err(|error| Status::internal(error.to_string()))?;
+        let raft_id = joined.map_err(refuse)?;
         Ok(Response::new(wire::JoinReply { raft_id }))
     }
 
@@ -131,7 +140,7 @@ impl raft_server::Raft for RaftApi {
             .node()
             .map_err(refuse)?
             .clone();
-        leave(&running, &node).await.map_err(refuse)?;
+        running.raft.leave(&node).await.map_err(refuse)?;
         Ok(Response::new(wire::Empty {}))
     }
 
@@ -139,50 +148,40 @@ impl raft_server::Raft for RaftApi {
         &self,
         request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
-        let message = request.into_inner();
-        meant_for_us(&running, message.target)?;
-        let entries: AppendEntriesRequest<TypeConfig> = open(&message)?;
-        let leader = entries.vote.leader_id.node_id;
-        let raft = running.raft.raft();
-        let answer = raft.append_entries(entries).await.map_err(failed)?;
-        match answer {
-            AppendEntriesResponse::HigherVote(_) => {}
-            AppendEntriesResponse::Success
-            | AppendEntriesResponse::PartialSuccess(_)
-            | AppendEntriesResponse::Conflict => running.raft.note_leader(leader),
-        }
-        reply(&answer)
+        let what =
+            |entries: &AppendEntriesRequest<TypeConfig>| (speaker(&entries.vote), Message::Entries);
+        let (running, entries) = self.receive(request, what)?;
+        let answer = running.raft.append_entries(entries).await;
+        reply(&answer.map_err(refuse)?)
     }
 
     async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
-        let message = request.into_inner();
-        meant_for_us(&running, message.target)?;
-        let raft = running.raft.raft();
-        reply(&raft.vote(open(&message)?).await.map_err(failed)?)
+        let what = |vote: &VoteRequest<TypeConfig>| {
+            let by_transfer = vote.leadership_transfer;
+            (speaker(&vote.vote), Message::Vote { by_transfer })
+        };
+        let (running, vote) = self.receive(request, what)?;
+        reply(&running.raft.raft().vote(vote).await.map_err(failed)?)
     }
 
     async fn pre_vote(
         &self,
         request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
-        let message = request.into_inner();
-        meant_for_us(&running, message.target)?;
-        let raft = running.raft.raft();
-        reply(&raft.pre_vote(open(&message)?).await.map_err(failed)?)
+        let what = |vote: &VoteRequest<TypeConfig>| (speaker(&vote.vote), Message::PreVote);
+        let (running, vote) = self.receive(request, what)?;
+        reply(&running.raft.raft().pre_vote(vote).await.map_err(failed)?)
     }
 
     async fn transfer_leader(
         &self,
         request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
-        let message = request.into_inner();
-        meant_for_us(&running, message.target)?;
-        let raft = running.raft.raft();
-        let handled = raft.handle_transfer_leader(open(&message)?);
+        let what = |transfer: &TransferLeaderRequest<TypeConfig>| {
+            (speaker(transfer.from_leader()), Message::Transfer)
+        };
+        let (running, transfer) = self.receive(request, what)?;
+        let handled = running.raft.raft().handle_transfer_leader(transfer);
         reply(&handled.await.map_err(failed)?)
     }
 
@@ -190,7 +189,7 @@ impl raft_server::Raft for RaftApi {
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let running = self.admit(&request)?;
+        let (running, sender) = self.hear(&request)?;
         let Ok(_only) = self.installing.try_lock() else {
             return Err(Status::resource_exhausted(
                 "another snapshot is just arriving here",
@@ -198,21 +197,37 @@ impl raft_server::Raft for RaftApi {
         };
         let mut chunks = request.into_inner();
         let mut incoming = Incoming::new(running.raft.snapshot_dir().clone());
-        while let Some(chunk) = chunks.message().await? {
+        while let Some(chunk) = next_chunk(&mut chunks).await? {
+            if let Some(Part::Header(header)) = &chunk.part {
+                meant_for_us(&running, header.target)?;
+                let vote =
+                    vote_of(header).map_err(|error| Status::invalid_argument(error.to_string()))?;
+                admit(&running, &sender, speaker(&vote), Message::Snapshot)?;
+            }
             incoming = on_disk(move || {
                 incoming.accept(chunk)?;
                 Ok(incoming)
             })
             .await?;
-            if let Some(target) = incoming.target() {
-                meant_for_us(&running, target)?;
-            }
         }
         let (vote, meta, snapshot) = on_disk(move || incoming.finish()).await?;
-        let raft = running.raft.raft();
-        let installed = raft.install_full_snapshot(vote, Snapshot { meta, snapshot });
-        reply(&installed.await.map_err(failed)?)
+        let snapshot = Snapshot { meta, snapshot };
+        let installed = running.raft.install_snapshot(vote, snapshot).await;
+        reply(&installed.map_err(refuse)?)
     }
+}
+
+/// The member that speaks: a leader or a candidate.
+fn speaker(vote: &Vote) -> RaftId {
+    vote.leader_id.node_id
+}
+
+/// The next message of a transfer, which must not stand still: another leader's waits behind it.
+async fn next_chunk(
+    chunks: &mut Streaming<wire::SnapshotChunk>,
+) -> Result<Option<wire::SnapshotChunk>, Status> {
+    let next = tokio::time::timeout(STALL, chunks.message()).await;
+    next.map_err(|_elapsed| Status::deadline_exceeded("the snapshot does not go on"))?
 }
 
 /// Works on an arriving snapshot away from the runtime's threads.
@@ -233,94 +248,30 @@ async fn on_disk<T: Send + 'static>(
         })
 }
 
-/// Gives a manager a number (`raft_id` 0), or makes it a voter under the number it has and says so in its node object. May be
-/// repeated; a member that repeats it with another address has moved.
+/// Has a manager join under the address it wants to be reached at.
 pub(crate) async fn join(
     running: &Running,
     node: &NodeId,
     addr: SocketAddr,
     raft_id: RaftId,
 ) -> Result<RaftId, ControlError> {
-    running.raft.linearize().await?;
-    check_wanted(running, node)?;
-    if raft_id == 0 {
-        return Ok(new_raft_id());
-    }
-    let _alone = running.members.lock().await;
-    let member = Member {
-        node_id: node.to_string(),
-        addr: addr.to_string(),
-    };
-    admit_member(running, node, raft_id, &member).await?;
-    let status = ManagerStatus {
-        raft_id,
-        addr,
-        leader: false,
-        reachability: Reachability::Reachable,
-    };
-    let transaction =
-        control::set_manager(&running.raft.store().read(), node, Some(status), now())?;
-    running.raft.propose(transaction).await?;
-    tracing::info!(%node, raft_id, %addr, "manager joined");
-    Ok(raft_id)
-}
-
-fn check_wanted(running: &Running, node: &NodeId) -> Result<(), ControlError> {
-    let store = running.raft.store().read();
-    let known = store.node(node);
-    if known.is_none_or(|node| node.spec.role != Role::Manager) {
-        return Err(ControlError::new(
-            Code::PermissionDenied,
-            format!("node {node} is not to be a manager"),
-        ));
-    }
-    Ok(())
-}
-
-/// Makes a manager a voter, or writes down where it is now.
-async fn admit_member(
-    running: &Running,
-    node: &NodeId,
-    raft_id: RaftId,
-    member: &Member,
-) -> Result<(), ControlError> {
-    let voters = running.raft.voters();
-    match voters.get(&raft_id) {
-        Some(known) if known == member => return Ok(()),
-        Some(known) if known.node_id == member.node_id => {
-            tracing::info!(%node, from = %known.addr, to = %member.addr, "manager has moved");
-            if raft_id == running.raft.this().raft_id {
-                return running.raft.set_address(raft_id, member.clone()).await;
-            }
-            // openraft keeps talking to a member where it began to, so it is made a new one; its log stays.
-            running.raft.remove_voter(raft_id).await?;
-        }
-        Some(_) | None => {}
-    }
-    let other = voters
-        .iter()
-        .find(|(id, known)| **id != raft_id && known.node_id == member.node_id);
-    if let Some((other, known)) = other {
-        // The node lost its state and comes back under a new number: the old member will never answer again.
-        tracing::warn!(%node, raft_id = other, addr = %known.addr, "old member is replaced");
-        running.raft.remove_voter(*other).await?;
-    }
-    if let Err(refusal) = check_reachable(running, node, &member.addr).await {
-        forget_newcomer(running, node).await;
-        return Err(refusal);
-    }
-    running.raft.add_voter(raft_id, member.clone()).await
+    let reachable = check_reachable(running, node, addr);
+    running.raft.join(node, addr, raft_id, reachable).await
 }
 
 /// Asks the joining manager for an answer under the address it wants to be reached at, before anything depends on it.
-async fn check_reachable(running: &Running, node: &NodeId, addr: &str) -> Result<(), ControlError> {
+async fn check_reachable(
+    running: &Running,
+    node: &NodeId,
+    addr: SocketAddr,
+) -> Result<(), ControlError> {
     let unreachable = |reason: String| {
         let text = format!(
             "could not connect to prospective new cluster member using its advertised address {addr}: {reason}"
         );
         ControlError::new(Code::FailedPrecondition, text)
     };
-    let channel = tls::exact_node(addr, node, &running.identity)
+    let channel = tls::exact_node(addr.to_string(), node, &running.identity)
         .map_err(|error| unreachable(error.to_string()))?;
     let answer = CaClient::new(channel);
     match tokio::time::timeout(REACH_TIMEOUT, answer.root_certificate()).await {
@@ -328,42 +279,4 @@ async fn check_reachable(running: &Running, node: &NodeId, addr: &str) -> Result
         Ok(Err(error)) => Err(unreachable(error.message)),
         Err(_elapsed) => Err(unreachable("no answer".to_owned())),
     }
-}
-
-/// A node that could not become what it joined for is not left behind in the list of nodes.
-async fn forget_newcomer(running: &Running, node: &NodeId) {
-    let decided = control::forget_newcomer(&running.raft.store().read(), node, now());
-    let forgotten = match decided {
-        Ok(transaction) => running.raft.propose(transaction).await,
-        Err(refusal) => Err(refusal),
-    };
-    if let Err(error) = forgotten {
-        tracing::warn!(%node, %error, "a node that did not join stays in the list");
-    }
-}
-
-/// A number that no member had: 48 random bits.
-pub(crate) fn new_raft_id() -> RaftId {
-    SystemRandom.below(1 << 48) + 1
-}
-
-/// Ends the membership of a manager that leaves by itself.
-pub(crate) async fn leave(running: &Running, node: &NodeId) -> Result<(), ControlError> {
-    running.raft.linearize().await?;
-    let _alone = running.members.lock().await;
-    let voters = running.raft.voters();
-    let own = voters
-        .iter()
-        .find(|(_, member)| member.node_id == node.as_str());
-    let Some((raft_id, _)) = own else {
-        forget_newcomer(running, node).await;
-        return Ok(());
-    };
-    if voters.len() == 1 {
-        return Err(ControlError::new(
-            Code::FailedPrecondition,
-            "the last manager cannot leave: its cluster ends with it",
-        ));
-    }
-    remove_member(&running.raft, node, *raft_id).await
 }

@@ -3,7 +3,7 @@
 use swarm_core::{
     ca::{RootWish, root_wish},
     control::{Code, ControlError, RootChange},
-    model::RootCa,
+    model::Cluster,
 };
 use swarm_proto::tls;
 
@@ -12,20 +12,20 @@ use super::{
     keys::{RootKeys, new_root},
 };
 
-/// What an update with this counter and this root means for the present one.
+/// What an update with this counter and this root means for the cluster's.
 pub(crate) fn root_change(
-    present: &RootCa,
+    cluster: &Cluster,
     force: u64,
     given: Option<&RootKeys>,
 ) -> Result<RootChange, ControlError> {
     let digest = given.map(|root| tls::digest_hex(&root.cert_pem));
-    let new = match (root_wish(present, force, digest.as_deref()), given) {
+    let new = match (root_wish(cluster, force, digest.as_deref()), given) {
         (RootWish::Adopt, Some(given)) => given.clone(),
         (RootWish::Generate, _) => new_root().map_err(|error| refused(&error.into()))?,
         (RootWish::CallOff, _) => return Ok(RootChange::CallOff),
         (RootWish::Keep | RootWish::Adopt, _) => return Ok(RootChange::Keep),
     };
-    let rotation = rotation_to(new, present).map_err(|error| refused(&error))?;
+    let rotation = rotation_to(new, &cluster.root_ca).map_err(|error| refused(&error))?;
     Ok(RootChange::Rotate(rotation))
 }
 
@@ -40,7 +40,7 @@ mod tests {
     use swarm_core::{
         ca::trust_bundle,
         id::{ClusterId, NodeId},
-        model::Role,
+        model::{Role, RootCa},
     };
     use swarm_proto::tls::{Credentials, Identity, new_csr};
 
@@ -54,11 +54,11 @@ mod tests {
         let keys = new_root().unwrap();
         RootCa {
             cert_digest: tls::digest_hex(&keys.cert_pem),
+            issuer: tls::root_issuer(&keys.cert_pem).unwrap(),
             cert_pem: keys.cert_pem,
             key_pem: keys.key_pem,
             worker_secret: String::new(),
             manager_secret: String::new(),
-            last_forced_rotation: 0,
             rotation: None,
         }
     }
@@ -85,7 +85,11 @@ mod tests {
     #[test]
     fn certificates_of_a_rotation_are_of_the_new_root_for_everybody() {
         let mut present = root();
-        let RootChange::Rotate(rotation) = root_change(&present, 1, None).unwrap() else {
+        let cluster = Cluster {
+            root_ca: present.clone(),
+            ..crate::raft::sample::cluster()
+        };
+        let RootChange::Rotate(rotation) = root_change(&cluster, 1, None).unwrap() else {
             panic!("a counter that changed begins a rotation");
         };
         let old_only = present.cert_pem.clone();

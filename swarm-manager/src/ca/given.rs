@@ -170,9 +170,9 @@ mod tests {
                 cert_pem: present.cert_pem,
                 key_pem: present.key_pem,
                 cert_digest: String::new(),
+                issuer: swarm_core::model::CertificateIssuer::default(),
                 worker_secret: String::new(),
                 manager_secret: String::new(),
-                last_forced_rotation: 0,
                 rotation: None,
             };
             let rotation = super::super::cross::rotation_to(given, &present).unwrap();

@@ -103,9 +103,9 @@ mod tests {
             cert_pem: keys.cert_pem.clone(),
             key_pem: keys.key_pem,
             cert_digest: String::new(),
+            issuer: swarm_core::model::CertificateIssuer::default(),
             worker_secret: String::new(),
             manager_secret: String::new(),
-            last_forced_rotation: 0,
             rotation: None,
         };
         let mut rng = SystemRandom;
@@ -147,9 +147,9 @@ mod tests {
             cert_pem: keys.cert_pem,
             key_pem: keys.key_pem,
             cert_digest: String::new(),
+            issuer: swarm_core::model::CertificateIssuer::default(),
             worker_secret: String::new(),
             manager_secret: String::new(),
-            last_forced_rotation: 0,
             rotation: None,
         };
         let subject = NodeSubject {

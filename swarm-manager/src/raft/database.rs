@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -80,6 +80,7 @@ pub(crate) struct StateDb {
     pub(super) sealer: Sealer,
     path: PathBuf,
     snapshots: SnapshotDir,
+    changing_snapshots: Arc<Mutex<()>>,
     /// Held as long as the database is open.
     _lock: Option<Arc<DirLock>>,
 }
@@ -119,6 +120,10 @@ impl StateDb {
 
     /// Removes the state of `dir`, its key included.
     pub(crate) fn remove(dir: &Path) -> Result<(), StateError> {
+        let failed = |source| StateError::Directory {
+            path: dir.to_owned(),
+            source,
+        };
         // The database first: without it the rest is rubbish that the next init removes.
         for name in [FILE, NEW_FILE, super::seal::KEY_FILE] {
             let path = dir.join(name);
@@ -131,11 +136,9 @@ impl StateDb {
                 }
                 Ok(()) | Err(_) => {}
             }
+            sync_dir(dir).map_err(failed)?; // or a loss of power brings the database back, with a key beside it
         }
-        SnapshotDir::remove_all(dir).map_err(|source| StateError::Directory {
-            path: dir.to_owned(),
-            source,
-        })
+        SnapshotDir::remove_all(dir).map_err(failed)
     }
 
     /// Opens or makes the state in `dir`, which is not locked.
@@ -180,6 +183,7 @@ impl StateDb {
         let db = Self {
             database: Arc::new(database),
             snapshots: SnapshotDir::new(dir),
+            changing_snapshots: Arc::default(),
             sealer,
             path,
             _lock: Some(Arc::new(lock)),
@@ -194,6 +198,7 @@ impl StateDb {
         Self {
             database: Arc::new(database),
             snapshots: SnapshotDir::new(dir),
+            changing_snapshots: Arc::default(),
             sealer,
             path: dir.join(FILE),
             _lock: None,
@@ -217,9 +222,22 @@ impl StateDb {
         Ok(self.meta(key::SNAPSHOTS)?.unwrap_or_default())
     }
 
-    /// Remembers which snapshots count, synced.
-    pub(crate) fn put_snapshots(&self, all: &[Stored]) -> io::Result<()> {
-        self.put_meta(key::SNAPSHOTS, &all)
+    /// Changes which snapshots count, synced; nothing is written for `None`. One change at a time: openraft builds a snapshot
+    /// while another one arrives, and the one that reads first must not undo what the other wrote.
+    pub(crate) fn change_snapshots<T>(
+        &self,
+        change: impl FnOnce(&mut Vec<Stored>) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        let _alone = self
+            .changing_snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.snapshots()?;
+        let changed = change(&mut all);
+        if changed.is_some() {
+            self.put_meta(key::SNAPSHOTS, &all)?;
+        }
+        Ok(changed)
     }
 
     /// What seals the values.
@@ -434,9 +452,14 @@ fn make(dir: &Path) -> Result<Database, StateError> {
     })?;
     let published = make_tables(&database)
         .and_then(|()| fs::rename(&new, &path))
-        .and_then(|()| fs::File::open(dir)?.sync_all());
+        .and_then(|()| sync_dir(dir));
     published.map_err(failed)?;
     Ok(database)
+}
+
+/// Makes what was made, renamed or removed in a directory survive a loss of power.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
 }
 
 pub(super) fn make_tables(database: &Database) -> io::Result<()> {

@@ -45,6 +45,20 @@ impl Pending {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// These are on disk now; others may have taken their places meanwhile.
+    fn forget(&self, entries: &[Entry]) {
+        let mut pending = self.lock();
+        for entry in entries {
+            let index = entry.log_id.index;
+            if pending
+                .get(&index)
+                .is_some_and(|kept| kept.log_id == entry.log_id)
+            {
+                pending.remove(&index);
+            }
+        }
+    }
 }
 
 impl LogWriter {
@@ -52,10 +66,15 @@ impl LogWriter {
     pub(super) fn start(db: StateDb) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let pending = Pending::default();
-        let synced = pending.clone();
+        let writer = Writer {
+            db,
+            queue,
+            pending: pending.clone(),
+            so_far: Ok(()),
+        };
         thread::Builder::new()
             .name("raft-log".to_owned())
-            .spawn(move || write_all(&db, &queue, &synced))?;
+            .spawn(move || writer.run())?;
         Ok(Self { jobs, pending })
     }
 
@@ -112,63 +131,72 @@ fn ended() -> io::Error {
     io::Error::other("the thread that writes the log has ended")
 }
 
-fn write_all(db: &StateDb, queue: &mpsc::Receiver<Job>, pending: &Pending) {
-    let mut next = queue.recv().ok();
-    while let Some(job) = next.take() {
-        match job {
-            Job::Append(entries, flushed) => {
-                next = append_together(db, queue, pending, entries, flushed);
-            }
-            Job::Vote(vote, done) => answer(done, db.put_meta(key::VOTE, &vote)),
-            Job::Truncate(start, done) => answer(done, db.truncate(start)),
-            Job::Purge(last, done) => answer(done, db.purge(last.index, &last)),
-        }
-        if next.is_none() {
-            next = queue.recv().ok();
-        }
-    }
+/// The thread's side.
+struct Writer {
+    db: StateDb,
+    queue: mpsc::Receiver<Job>,
+    pending: Pending,
+    /// After a failed write nothing more is written: what came later must not be on disk without what came before.
+    so_far: io::Result<()>,
 }
 
-/// Writes these entries and those of every append that waits behind them with one sync; gives the first other job met.
-fn append_together(
-    db: &StateDb,
-    queue: &mpsc::Receiver<Job>,
-    pending: &Pending,
-    mut entries: Vec<Entry>,
-    flushed: IOFlushed<TypeConfig>,
-) -> Option<Job> {
-    let mut waiting = vec![flushed];
-    let mut other = None;
-    while entries.len() < MAX_BATCH {
-        match queue.try_recv() {
-            Ok(Job::Append(more, flushed)) => {
-                entries.extend(more);
-                waiting.push(flushed);
+impl Writer {
+    fn run(mut self) {
+        let mut next = self.queue.recv().ok();
+        while let Some(job) = next.take() {
+            match job {
+                Job::Append(entries, flushed) => next = self.append_together(entries, flushed),
+                Job::Vote(vote, done) => {
+                    answer(done, self.write(|db| db.put_meta(key::VOTE, &vote)));
+                }
+                Job::Truncate(start, done) => answer(done, self.write(|db| db.truncate(start))),
+                Job::Purge(last, done) => {
+                    answer(done, self.write(|db| db.purge(last.index, &last)));
+                }
             }
-            Ok(job) => {
-                other = Some(job);
-                break;
-            }
-            Err(_nothing_waits) => break,
-        }
-    }
-    let outcome = db.append(&entries);
-    if outcome.is_ok() {
-        let mut pending = pending.lock();
-        for entry in &entries {
-            let index = entry.log_id.index;
-            if pending
-                .get(&index)
-                .is_some_and(|kept| kept.log_id == entry.log_id)
-            {
-                pending.remove(&index);
+            if next.is_none() {
+                next = self.queue.recv().ok();
             }
         }
     }
-    for flushed in waiting {
-        flushed.io_completed(copy(&outcome));
+
+    fn write(&mut self, work: impl FnOnce(&StateDb) -> io::Result<()>) -> io::Result<()> {
+        if self.so_far.is_ok() {
+            self.so_far = work(&self.db);
+        }
+        copy(&self.so_far)
     }
-    other
+
+    /// Writes these entries and those of every append that waits behind them with one sync; gives the first other job met.
+    fn append_together(
+        &mut self,
+        mut entries: Vec<Entry>,
+        flushed: IOFlushed<TypeConfig>,
+    ) -> Option<Job> {
+        let mut waiting = vec![flushed];
+        let mut other = None;
+        while entries.len() < MAX_BATCH {
+            match self.queue.try_recv() {
+                Ok(Job::Append(more, flushed)) => {
+                    entries.extend(more);
+                    waiting.push(flushed);
+                }
+                Ok(job) => {
+                    other = Some(job);
+                    break;
+                }
+                Err(_nothing_waits) => break,
+            }
+        }
+        let outcome = self.write(|db| db.append(&entries));
+        if outcome.is_ok() {
+            self.pending.forget(&entries);
+        }
+        for flushed in waiting {
+            flushed.io_completed(copy(&outcome));
+        }
+        other
+    }
 }
 
 /// An outcome for one of several who wait for it.

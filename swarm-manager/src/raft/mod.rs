@@ -1,12 +1,11 @@
-//! Consensus between managers: openraft over a sealed log on disk and gRPC. The log carries changes to objects; the state
-//! machine is `swarm_core::store::Store`.
+//! Consensus between managers: `swarm_manager_replica` over a sealed log on disk and gRPC. The log carries changes to objects;
+//! the state machine is `swarm_core::store::Store`.
 //!
 //! ```text
 //!   propose ─► openraft ─► log_store (redb, sealed, fsynced) ─► transport (gRPC, mutual TLS) ─► other managers
-//!                 └────► state_machine (Store in memory) ─► snapshot (sealed, on disk)
+//!                 └────► StateMachine (Store in memory) ─► snapshot (sealed, on disk)
 //! ```
 
-pub(crate) mod compaction;
 pub(crate) mod database;
 pub(crate) mod log_store;
 mod log_writer;
@@ -16,7 +15,6 @@ pub(crate) mod rebuild;
 mod reseal;
 pub(crate) mod seal;
 pub(crate) mod snapshot;
-pub(crate) mod state_machine;
 pub(crate) mod survey;
 pub(crate) mod transport;
 pub(crate) mod types;

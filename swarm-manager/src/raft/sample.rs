@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io};
 
 use openraft::EntryPayload;
 use swarm_core::{
-    model::{Annotations, ClusterSpec, Meta, Network, NetworkSpec},
+    model::{Annotations, Cluster, ClusterSpec, Meta, Network, NetworkSpec},
     store::{Object, Store, Transaction},
     time::Timestamp,
 };
@@ -85,6 +85,13 @@ pub(crate) fn this_member() -> ThisMember {
     }
 }
 
+/// The cluster that the first entry makes.
+pub(crate) fn cluster() -> Cluster {
+    let mut store = Store::new();
+    store.apply(1, first_transaction()).unwrap();
+    store.cluster().unwrap().clone()
+}
+
 fn first_transaction() -> Transaction {
     let request = swarm_core::control::InitRequest {
         spec: ClusterSpec::default(),
@@ -94,6 +101,7 @@ fn first_transaction() -> Transaction {
         root_cert_pem: String::new(),
         root_key_pem: String::new(),
         root_cert_digest: String::new(),
+        root_issuer: swarm_core::model::CertificateIssuer::default(),
         node: swarm_core::control::NewNode {
             id: NODE.parse().unwrap(),
             role: swarm_core::model::Role::Manager,

@@ -6,7 +6,10 @@ use openraft::{
 };
 
 use super::{
-    database::StateDb, log_store::LogStore, state_machine::StateMachine, types::TypeConfig,
+    database::StateDb,
+    log_store::{self, LogStore},
+    node::StateMachine,
+    types::TypeConfig,
 };
 
 struct Fresh;
@@ -18,7 +21,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Fre
         let dir = tempfile::tempdir().unwrap();
         let db = StateDb::open(dir.path()).unwrap();
         let machine = StateMachine::open(db.clone()).unwrap();
-        Ok((dir, LogStore::open(db).unwrap(), machine))
+        Ok((dir, log_store::open(db).unwrap(), machine))
     }
 }
 

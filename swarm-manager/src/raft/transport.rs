@@ -20,6 +20,7 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use swarm_core::id::NodeId;
+use swarm_manager_replica::timing::{APPEND_TIMEOUT, STALL};
 use swarm_proto::{
     MAX_MESSAGE_BYTES, tls,
     wire::{self, RaftMessage, raft_client::RaftClient},
@@ -35,17 +36,12 @@ use super::{
 
 /// Chunks of a snapshot that wait for the connection.
 const CHUNKS_IN_FLIGHT: usize = 4;
-/// How long entries may take to be synced by a follower and acknowledged. openraft grants them a heartbeat's interval, which a busy
-/// disk exceeds: they would be sent again and again.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of entries in one message. More travel in the next one, so that a follower that is far behind gets no message that
 /// is too large for it.
 const MAX_APPEND_BYTES: usize = 4 * 1024 * 1024;
 /// Time without a single answer after which a connection is made anew: what waits in a connection over a cut line comes through
 /// only when the kernel tries again, seconds after the line is back.
 const SILENCE: Duration = Duration::from_millis(500);
-/// How long a transfer may stand still.
-const STALL: Duration = Duration::from_secs(15);
 /// How long the receiver may take to read and install a whole snapshot. A receiver that is gone is noticed by the connection.
 const INSTALL_TIMEOUT: Duration = Duration::from_mins(10);
 

@@ -1,11 +1,9 @@
-//! The types openraft is instantiated with, and their one encoding: CBOR with field names, so that a field may be added.
+//! Our instance of openraft: the types every manager shares, on tokio.
 
-use std::{fmt, io};
-
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use swarm_core::{control::ControlError, store::Transaction};
-
-use super::state_machine::StateMachine;
+use swarm_manager_replica::types::Reply;
+pub(crate) use swarm_manager_replica::types::{
+    Command, Entry, LogId, Member, RaftId, SnapshotMeta, StoredMembership, Vote, decode, encode,
+};
 
 openraft::declare_raft_types!(
     /// Our instance of openraft.
@@ -14,49 +12,3 @@ openraft::declare_raft_types!(
         R = Reply,
         Node = Member,
 );
-
-/// Number of a Raft member; never used again for another one.
-pub(crate) type RaftId = u64;
-/// The running consensus.
-pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
-/// What applying an entry gave.
-pub(crate) type Reply = Result<(), ControlError>;
-pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
-pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
-pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
-pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
-pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
-
-/// The payload of a log entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Command(pub(crate) Transaction);
-
-impl fmt::Display for Command {
-    /// Not the changes themselves: they hold secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} changes", self.0.changes.len())
-    }
-}
-
-/// A manager as the others reach it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Member {
-    /// Its node; the name its certificate must carry.
-    pub(crate) node_id: String,
-    /// `address:port`.
-    pub(crate) addr: String,
-}
-
-/// To bytes.
-pub(crate) fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(value, &mut bytes).map_err(io::Error::other)?;
-    Ok(bytes)
-}
-
-/// From bytes.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
-    ciborium::from_reader(bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
-}

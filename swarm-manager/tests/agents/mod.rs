@@ -2,42 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use swarm_core::{ca::is_issued_by, control::ControlError, model::NodeDescription};
 use swarm_proto::{
     client::{AgentEvent, CaClient, DispatcherClient, Hello, LocalClient, ManagerEvent, Trust},
     tls::{self, Credentials, Identity, new_csr},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
-use crate::host::{DEADLINE, Host};
+use crate::host::{Host, within};
 
-/// Pause between looks, and between sessions.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// Looks again and again, but not for ever.
-pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !is_so().await {
-            tokio::time::sleep(PAUSE).await;
-        }
-    };
-    let seen = tokio::time::timeout(DEADLINE, looking).await;
-    assert!(seen.is_ok(), "{what}: not within {DEADLINE:?}");
-}
+/// An agent that is refused everywhere asks all managers again this often.
+const PACE: Duration = Duration::from_millis(50);
 
 /// A running agent; it ends when dropped.
 pub(crate) struct Agent {
-    pub(crate) identity: Arc<Identity>,
-    sessions: Arc<AtomicUsize>,
+    sessions: watch::Receiver<usize>,
+    trusts: watch::Receiver<String>,
     task: JoinHandle<()>,
 }
 
@@ -52,7 +34,8 @@ struct Life {
     credentials: Credentials,
     keeper: Option<(PathBuf, LocalClient)>,
     managers: Vec<String>,
-    sessions: Arc<AtomicUsize>,
+    sessions: watch::Sender<usize>,
+    trusts: watch::Sender<String>,
 }
 
 impl Agent {
@@ -68,38 +51,49 @@ impl Agent {
         managers: &[String],
     ) -> Self {
         let identity = Identity::new(&credentials).unwrap();
-        let sessions = Arc::new(AtomicUsize::new(0));
+        let (sessions, opened) = watch::channel(0);
+        let (trusts, trusted) = watch::channel(credentials.ca_pem.clone());
         let life = Life {
-            identity: Arc::clone(&identity),
+            identity,
             credentials,
             keeper,
             managers: managers.to_vec(),
-            sessions: Arc::clone(&sessions),
-        };
-        let agent = Self {
-            identity,
             sessions,
+            trusts,
+        };
+        let mut agent = Self {
+            sessions: opened,
+            trusts: trusted,
             task: tokio::spawn(life.live()),
         };
-        until("a session", async || agent.sessions() > 0).await;
+        let opened = agent.sessions.wait_for(|sessions| *sessions > 0);
+        within("a session", opened).await.unwrap();
         agent
     }
 
     /// Sessions that were opened.
     pub(crate) fn sessions(&self) -> usize {
-        self.sessions.load(Ordering::SeqCst)
+        *self.sessions.borrow()
+    }
+
+    /// Waits until it trusts these roots, PEM, and no others.
+    pub(crate) async fn trusts(&self, ca_pem: &str) {
+        let mut trusts = self.trusts.clone();
+        let seen = trusts.wait_for(|trusted| trusted == ca_pem);
+        within("trust in the new root alone", seen).await.unwrap();
     }
 }
 
 impl Life {
     async fn live(mut self) {
+        let mut pace = tokio::time::interval(PACE);
         loop {
+            pace.tick().await;
             for manager in self.managers.clone() {
                 if let Err(error) = self.session(&manager).await {
                     tracing_free_note(&manager, &error);
                 }
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -118,7 +112,7 @@ impl Life {
             data_path_addr: None,
         };
         let (welcome, sender, mut receiver) = DispatcherClient::new(channel).open(hello).await?;
-        self.sessions.fetch_add(1, Ordering::SeqCst);
+        self.sessions.send_modify(|sessions| *sessions += 1);
         let mut heartbeat = tokio::time::interval(welcome.heartbeat_period);
         loop {
             tokio::select! {
@@ -141,9 +135,7 @@ impl Life {
     }
 
     async fn obey(&mut self, manager: &str, trust: Trust) -> Result<(), ControlError> {
-        let facts = self.identity.facts();
-        let other = |issuer| !is_issued_by(&facts, issuer);
-        if trust.issuer.as_ref().is_some_and(other) {
+        if !is_issued_by(&self.identity.facts(), &trust.issuer) {
             let csr = new_csr().unwrap();
             let renewed = CaClient::renew_at(manager, &self.identity, &csr).await?;
             self.credentials = renewed.into_credentials(csr.key_pem);
@@ -155,6 +147,7 @@ impl Life {
             local.reload_certificates().await?;
         }
         self.identity.replace(&self.credentials).unwrap();
+        self.trusts.send_replace(self.credentials.ca_pem.clone());
         Ok(())
     }
 }

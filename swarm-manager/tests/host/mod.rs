@@ -1,12 +1,10 @@
 //! A host for the tests: the manager's binary with directories of its own and an address of 127/8 of its own.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests: the manager's log helps when one fails"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+pub(crate) mod fixtures;
+mod log;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -26,10 +24,11 @@ use swarm_proto::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    io::AsyncReadExt as _,
     process::{Child, Command},
-    task::JoinHandle,
 };
+
+use self::log::Log;
 
 /// Longest wait for anything.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,6 +40,17 @@ pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
 }
 
+/// Asks until it is so, but not for ever, and not faster than this: every question costs all managers a round of messages.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    let asking = async {
+        while !is_so().await {
+            pace.tick().await;
+        }
+    };
+    within(what, asking).await;
+}
+
 /// A file that makes the manager log everything.
 const TRACED: &str = "traced";
 
@@ -50,7 +60,7 @@ pub(crate) struct Host {
     /// Where it listens for other nodes.
     pub(crate) addr: SocketAddr,
     child: Child,
-    log: JoinHandle<String>,
+    log: Log,
 }
 
 fn command(dir: &Path) -> Command {
@@ -73,38 +83,16 @@ fn command(dir: &Path) -> Command {
 }
 
 /// Starts the binary and waits until it says that it is ready; the log goes on being read.
-async fn spawn(dir: &Path) -> (Child, JoinHandle<String>) {
+async fn spawn(dir: &Path) -> (Child, Log) {
     spawn_command(dir, command(dir)).await
 }
 
-async fn spawn_command(dir: &Path, mut command: Command) -> (Child, JoinHandle<String>) {
+async fn spawn_command(dir: &Path, mut command: Command) -> (Child, Log) {
     let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut log = String::new();
-    within("a ready manager", async {
-        loop {
-            let line = lines.next_line().await.unwrap();
-            let line = line.unwrap_or_else(|| panic!("the manager ended: {log}"));
-            log.push_str(&line);
-            log.push('\n');
-            if line.contains("manager is ready") {
-                return;
-            }
-        }
-    })
-    .await;
-    let traced = dir.join(TRACED).exists();
-    let rest = tokio::spawn(async move {
-        while let Ok(Some(line)) = lines.next_line().await {
-            if !traced {
-                eprintln!("{line}");
-            }
-            log.push_str(&line);
-            log.push('\n');
-        }
-        log
-    });
-    (child, rest)
+    let shown = !dir.join(TRACED).exists();
+    let log = Log::read(child.stderr.take().unwrap(), shown);
+    log.says("manager is ready", 1).await;
+    (child, log)
 }
 
 impl Host {
@@ -355,6 +343,11 @@ impl Host {
         self.dir
     }
 
+    /// Waits until the manager has said this that many times since its start.
+    pub(crate) async fn said(&self, text: &str, times: usize) {
+        self.log.says(text, times).await;
+    }
+
     /// Sends a signal to the manager, such as `STOP`.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
@@ -370,7 +363,7 @@ impl Host {
     /// Waits until the manager ends by itself; gives its exit code and log, and the directories.
     pub(crate) async fn ended(mut self) -> (Option<i32>, String, TempDir) {
         let status = within("the end of the manager", self.child.wait()).await;
-        (status.unwrap().code(), self.log.await.unwrap(), self.dir)
+        (status.unwrap().code(), self.log.whole().await, self.dir)
     }
 
     /// Runs `swarm-manager recover` on the directories of a manager; gives its exit code and what it says.
@@ -393,7 +386,7 @@ impl Host {
     pub(crate) async fn stop(mut self) -> String {
         self.signal("TERM").await;
         let status = within("the end of the manager", self.child.wait()).await;
-        let log = self.log.await.unwrap();
+        let log = self.log.whole().await;
         assert!(status.unwrap().success(), "{log}");
         log
     }

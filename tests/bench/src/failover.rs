@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::json;
 use swarm_core::{
     control::ControlError,
-    model::{Annotations, ContainerSpec, NodeDescription, ServiceMode, ServiceSpec, TaskSpec},
+    model::{NodeDescription, ServiceSpec},
 };
 use swarm_proto::{
     client::{ControlClient, DispatcherClient, Hello},
@@ -149,21 +149,7 @@ async fn again(error: ControlError, deadline: Instant) -> anyhow::Result<()> {
 }
 
 fn service(name: &str) -> ServiceSpec {
-    ServiceSpec {
-        annotations: Annotations {
-            name: name.to_owned(),
-            ..Annotations::default()
-        },
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: "none".to_owned(),
-                ..ContainerSpec::default()
-            },
-            ..TaskSpec::default()
-        },
-        mode: ServiceMode::Replicated { replicas: 0 },
-        ..ServiceSpec::default()
-    }
+    ServiceSpec::replicated(name, "none", 0)
 }
 
 impl Series {

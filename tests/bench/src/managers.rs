@@ -218,7 +218,6 @@ impl Managers {
                 tokio::time::Instant::now() < deadline,
                 "the managers see these leaders: {seen:?}"
             );
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

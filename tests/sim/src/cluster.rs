@@ -95,7 +95,7 @@ impl Host {
     pub(crate) fn as_member(&self) -> Member {
         Member {
             node_id: self.node_id.to_string(),
-            addr: self.id,
+            addr: self.manager_addr().to_string(),
         }
     }
 
@@ -128,6 +128,13 @@ impl Cluster {
 
     pub(crate) fn host(&self, id: HostId) -> &Host {
         &self.hosts[id]
+    }
+
+    /// Where a member is.
+    pub(crate) fn host_at(&self, member: &Member) -> Option<HostId> {
+        let addr = member.addr.parse().ok()?;
+        let host = self.hosts.iter().find(|host| host.manager_addr() == addr);
+        host.map(|host| host.id)
     }
 
     pub(crate) fn host_of(&self, node: &NodeId) -> Option<&Host> {

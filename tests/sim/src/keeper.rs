@@ -68,7 +68,7 @@ pub(crate) async fn keep(cluster: Arc<Cluster>, host: HostId) {
 /// Lets a dead process's tasks end.
 fn bury(corpse: Arc<Process>) {
     spawn(async move {
-        drop(corpse.raft.shutdown().await);
+        corpse.raft.stop().await;
     });
 }
 
@@ -86,7 +86,7 @@ async fn find_leader(cluster: &Arc<Cluster>, host: HostId) -> Option<Arc<Process
     let managers = cluster.managers();
     let first = *cluster.ground.pick(&managers)?;
     cluster.network.stream(host, first).await.ok()?;
-    let leader = cluster.process(first)?.leader_host()?;
+    let leader = cluster.process(first)?.leader_host().await?;
     cluster.network.stream(first, host).await.ok()?;
     cluster.network.stream(host, leader).await.ok()?;
     cluster.process(leader)

@@ -1,9 +1,9 @@
-//! Whole clusters in one thread, on virtual time, with faults by seed: openraft and core's leader,
-//! allocator, scheduler, orchestrators and worker steps, on simulated hosts, disks and networks.
+//! Whole clusters in one thread, on virtual time, with faults by seed: the managers' own consensus
+//! (`swarm_manager_replica`), core and its worker steps, on simulated hosts, disks and networks.
 //!
 //! ```text
-//!   clients ─► requests ─► manager (openraft, drive) ─► transport ─► other managers
-//!                              │  log_store, state_machine ─► disk (loses what was not synced)
+//!   clients ─► requests ─► manager (node, drive, write) ─► transport ─► other managers
+//!                              │  log, state machine ─► disk (loses what was not synced)
 //!   nemesis breaks all of it   └─► session ─► worker on each host
 //!                       history (what really happened) ─► invariants, one per file
 //! ```
@@ -12,7 +12,6 @@
 
 mod clients;
 mod cluster;
-mod drive;
 mod ground;
 mod history;
 mod invariants;

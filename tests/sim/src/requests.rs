@@ -133,7 +133,7 @@ impl Process {
             if !careless {
                 self.linearize().await?;
             }
-            return Ok(Answer::Read(self.store.read().index()));
+            return Ok(Answer::Read(self.store().read().index()));
         }
         let decide = |store: &Store, now: Timestamp| self.decide(store, now, request);
         let (index, transaction) = self.write(decide).await?;
@@ -222,7 +222,7 @@ pub(crate) async fn ask(cluster: &Arc<Cluster>, from: HostId, request: Request) 
     let network = &cluster.network;
     let exchange = async {
         network.stream(from, first).await.ok()?;
-        let to = cluster.process(first)?.leader_host()?;
+        let to = cluster.process(first)?.leader_host().await?;
         network.stream(first, to).await.ok()?;
         let leader = cluster
             .process(to)

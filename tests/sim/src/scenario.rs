@@ -1,7 +1,7 @@
 //! One run: a cluster is set up, lives through faults, is mended, and must come to rest.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
@@ -35,6 +35,10 @@ const REST_TIMEOUT: Duration = Duration::from_mins(4);
 const QUIET: Duration = Duration::from_secs(4);
 const SETUP_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(250);
+
+/// So small that snapshots happen.
+const SNAPSHOT_INTERVAL: u64 = 60;
+const KEEP_ENTRIES: u64 = 20;
 
 /// What to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -154,8 +158,7 @@ async fn set_up(cluster: &Arc<Cluster>) -> Result<(), String> {
     let raft_id = cluster.ground.below(1 << 48) + 1;
     *lock(&first.member) = Some(raft_id);
     let process = Process::start(cluster, 0, raft_id).await?;
-    let members = BTreeMap::from([(raft_id, first.as_member())]);
-    let made = process.raft.initialize(members).await;
+    let made = process.raft.initialize().await;
     made.map_err(|error| error.to_string())?;
     until(cluster, "the first election", || process.leads().is_some()).await?;
     propose(&process, first_transaction(cluster, first, raft_id)?).await?;
@@ -172,7 +175,7 @@ async fn set_up(cluster: &Arc<Cluster>) -> Result<(), String> {
             addr: Some(host.addr()),
             manager: None,
         };
-        let joins = control::add_node(&process.store.read(), node, host.now());
+        let joins = control::add_node(&process.store().read(), node, host.now());
         propose(&process, joins.map_err(|error| error.to_string())?).await?;
     }
     for host in 0..cluster.hosts.len() {
@@ -184,8 +187,8 @@ async fn set_up(cluster: &Arc<Cluster>) -> Result<(), String> {
 }
 
 async fn propose(process: &Process, transaction: Transaction) -> Result<(), String> {
-    let outcome = process.propose(transaction).await;
-    outcome.map(drop).map_err(|error| error.to_string())
+    let outcome = process.raft.propose(transaction).await;
+    outcome.map_err(|error| error.to_string())
 }
 
 async fn until(cluster: &Cluster, what: &str, condition: impl Fn() -> bool) -> Result<(), String> {
@@ -201,13 +204,18 @@ async fn until(cluster: &Cluster, what: &str, condition: impl Fn() -> bool) -> R
 
 fn first_transaction(cluster: &Cluster, host: &Host, raft_id: u64) -> Result<Transaction, String> {
     let request = InitRequest {
-        spec: ClusterSpec::default(),
+        spec: ClusterSpec {
+            snapshot_interval: SNAPSHOT_INTERVAL,
+            log_entries_for_slow_followers: KEEP_ENTRIES,
+            ..ClusterSpec::default()
+        },
         default_address_pools: Vec::new(),
         subnet_size: 24,
         data_path_port: 4789,
         root_cert_pem: "the certificate of the root".to_owned(),
         root_key_pem: "the private key of the root".to_owned(),
         root_cert_digest: "ab".repeat(32),
+        root_issuer: swarm_core::model::CertificateIssuer::default(),
         node: NewNode {
             id: host.node_id.clone(),
             role: Role::Manager,
@@ -223,13 +231,13 @@ fn first_transaction(cluster: &Cluster, host: &Host, raft_id: u64) -> Result<Tra
 /// Whether every member has the same state, is a member as the nodes' roles say, and every service runs.
 fn at_rest(cluster: &Arc<Cluster>) -> Result<(), String> {
     let leader = cluster.leader().ok_or("nobody leads")?;
-    let store = leader.store.read().clone();
+    let store = leader.store().read().clone();
     let wanted: BTreeSet<_> = store
         .nodes()
         .filter(|node| node.spec.role == Role::Manager)
         .map(|node| node.id.to_string())
         .collect();
-    let voters = leader.voters();
+    let voters = leader.raft.voters();
     let found: BTreeSet<_> = voters
         .values()
         .map(|member| member.node_id.clone())
@@ -241,10 +249,12 @@ fn at_rest(cluster: &Arc<Cluster>) -> Result<(), String> {
     }
     let applied = lock(&cluster.history.inner).entries.len() as u64;
     for (id, member) in &voters {
-        let process = cluster.process(member.addr);
+        let process = cluster
+            .host_at(member)
+            .and_then(|host| cluster.process(host));
         let process = process.filter(|process| process.raft_id == *id);
         let process = process.ok_or_else(|| format!("member {id} does not run"))?;
-        let metrics = process.raft.metrics().borrow_watched().clone();
+        let metrics = process.raft.raft().metrics().borrow_watched().clone();
         let index = metrics.last_applied.map_or(0, |log| log.index);
         if index + 1 != applied {
             return Err(format!(
@@ -269,7 +279,7 @@ fn at_end(cluster: &Arc<Cluster>) -> Result<(), String> {
         let Some(process) = cluster.process(host) else {
             continue;
         };
-        let store = process.store.read();
+        let store = process.store().read();
         same_state::check_whole(history, process.raft_id, &store)?;
         allocated_is_live::check(&store)?;
         acknowledged_writes_stay::check_end(history, &store)?;

@@ -6,14 +6,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use swarm_core::{
     dispatch::{self, Assignments, Delta},
     id::TaskId,
-    leader::SessionId,
+    leader::{Left, SessionId},
     model::{NodeDescription, Platform, Resources, TaskStatus},
 };
-use tokio::sync::oneshot;
+use swarm_manager_replica::drive::{Event, Registration};
 
 use crate::{
     cluster::{Cluster, Host, Wish},
-    drive::Event,
     ground::{elapsed, lock, sleep, within},
     invariants::{agents_move_forward, secrets_stay},
     manager::Process,
@@ -57,16 +56,15 @@ impl Process {
     async fn open_session(&self, host: &Host, id: &SessionId) -> Option<()> {
         self.leads()?;
         self.linearize().await.ok()?;
-        let (reply, answer) = oneshot::channel();
-        let event = Event::Register {
+        let registered = self.drive.register(|reply| Registration {
             node: host.node_id.clone(),
             session: id.clone(),
-            description: Box::new(describe(host)),
-            addr: host.addr(),
+            description: describe(host),
+            addr: Some(host.addr()),
+            data_path_addr: Some(host.addr()),
             reply,
-        };
-        self.events.send(event).await.ok()?;
-        answer.await.ok()?.ok()?;
+        });
+        registered.await.ok()?;
         let session = Session {
             id: id.clone(),
             generation: 0,
@@ -79,32 +77,25 @@ impl Process {
 
     /// One exchange; `None` ends the session.
     async fn exchange(&self, host: &Host, id: &SessionId, report: Report) -> Option<Told> {
-        self.leads()?;
+        (*self.drive.leading().borrow()).then_some(())?;
         let node = &host.node_id;
         if report.heartbeat {
-            let (current, answer) = oneshot::channel();
-            let (node, session) = (node.clone(), id.clone());
-            let event = Event::Heartbeat {
-                node,
-                session,
-                current,
-            };
-            self.events.send(event).await.ok()?;
-            answer.await.ok()?.then_some(())?;
+            let current = self.drive.heartbeat(node.clone(), id.clone());
+            current.await.then_some(())?;
         }
         if !report.statuses.is_empty() {
             let (node, reports) = (node.clone(), report.statuses);
             let event = Event::Statuses { node, reports };
-            self.events.send(event).await.ok()?;
+            self.drive.send(event).await.ok()?;
         }
         if let Some(generation) = report.programmed {
             let node = node.clone();
             let event = Event::Programmed { node, generation };
-            self.events.send(event).await.ok()?;
+            self.drive.send(event).await.ok()?;
         }
         let (told, sent) = self.update(host, id)?;
         if let Some(sent) = sent {
-            self.events.send(sent).await.ok()?;
+            self.drive.send(sent).await.ok()?;
         }
         Some(told)
     }
@@ -112,7 +103,7 @@ impl Process {
     /// What is new for the agent.
     fn update(&self, host: &Host, id: &SessionId) -> Option<(Told, Option<Event>)> {
         let node_id = &host.node_id;
-        let store = self.store.read();
+        let store = self.store().read();
         let mut sessions = lock(&self.sessions);
         let session = sessions
             .get_mut(node_id)
@@ -207,7 +198,7 @@ pub(crate) async fn talk(cluster: Arc<Cluster>, host: HostId) {
 async fn one_session(cluster: &Arc<Cluster>, host: HostId, first: HostId) -> Option<()> {
     let network = &cluster.network;
     network.stream(host, first).await.ok()?;
-    let to = cluster.process(first)?.leader_host()?;
+    let to = cluster.process(first)?.leader_host().await?;
     network.stream(first, host).await.ok()?;
     network.stream(host, to).await.ok()?;
     let manager = cluster.process(to)?;
@@ -246,7 +237,13 @@ async fn one_session(cluster: &Arc<Cluster>, host: HostId, first: HostId) -> Opt
                 .ground
                 .trace(format_args!("session of host {host} ends"));
             let node = this.node_id.clone();
-            drop(manager.events.try_send(Event::Closed { node, session: id }));
+            let why = Left::Closed;
+            let closed = Event::Closed {
+                node,
+                session: id,
+                why,
+            };
+            drop(manager.drive.send(closed).await);
             return None;
         };
         *lock(&this.wish) = Some(told.wish);

@@ -9,10 +9,14 @@ use swarm_core::{
 };
 use swarm_proto::{SNAPSHOT_CHUNK_BYTES, wire};
 
-use super::{Incoming, SnapshotData, SnapshotDir, header, load_store, pieces, write_file};
+use super::{Incoming, SnapshotData, SnapshotDir, header, load_store, pieces, save, write_file};
 use crate::{
     clock::SystemRandom,
-    raft::types::{SnapshotMeta, Vote},
+    raft::{
+        database::StateDb,
+        sample::meta_at,
+        types::{SnapshotMeta, Vote},
+    },
 };
 
 fn place() -> (tempfile::TempDir, SnapshotDir) {
@@ -133,7 +137,6 @@ fn a_snapshot_arrives_as_it_was_sent() {
     for chunk in sent(&data) {
         incoming.accept(chunk).unwrap();
     }
-    assert_eq!(incoming.target(), Some(3));
     let (_vote, _meta, arrived) = incoming.finish().unwrap();
     assert_eq!(arrived.info().sha256, data.info().sha256);
     assert_eq!(load_store(&arrived).unwrap(), store);
@@ -241,4 +244,28 @@ fn measured() {
     eprintln!(
         "{megabytes} MB: written in {written:?}, moved in {moved:?}, memory grew by {grown} KiB"
     );
+}
+
+/// One is built while a newer one arrives: whichever is written last, the newer one counts.
+#[test]
+fn two_snapshots_at_once_do_not_undo_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = StateDb::open(dir.path()).unwrap();
+    for round in 1..=30 {
+        let both = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for upto in [2 * round, 2 * round + 1] {
+                let (db, both) = (&db, &both);
+                scope.spawn(move || {
+                    let data = write_file(db.snapshot_dir(), &Store::new()).unwrap();
+                    both.wait();
+                    save(db, &meta_at(upto), &data, 0).unwrap();
+                });
+            }
+        });
+        let stored = db.snapshots().unwrap();
+        let counts: Vec<_> = stored.iter().map(|stored| stored.meta.clone()).collect();
+        assert_eq!(counts, [meta_at(2 * round + 1)]);
+        assert_eq!(files(&dir).len(), 1);
+    }
 }

@@ -26,6 +26,12 @@ pub(crate) fn header(
     Ok(message(Part::Header(header)))
 }
 
+/// The vote of the leader that sends a snapshot.
+pub(crate) fn vote_of(header: &wire::SnapshotHeader) -> io::Result<Vote> {
+    let (vote, _meta): (Vote, SnapshotMeta) = decode(&header.meta)?;
+    Ok(vote)
+}
+
 /// The messages that follow: the content and its checksum, read from disk as they are asked for.
 pub(crate) fn pieces(
     data: &SnapshotData,
@@ -94,11 +100,6 @@ impl Incoming {
             writer: None,
             complete: false,
         }
-    }
-
-    /// The member the sender means, once the header is here.
-    pub(crate) fn target(&self) -> Option<RaftId> {
-        self.header.as_ref().map(|header| header.target)
     }
 
     /// Takes the next chunk.

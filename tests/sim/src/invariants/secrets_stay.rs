@@ -77,6 +77,7 @@ mod tests {
             root_cert_pem: "certificate".to_owned(),
             root_key_pem: "the private key".to_owned(),
             root_cert_digest: "ab".repeat(32),
+            root_issuer: swarm_core::model::CertificateIssuer::default(),
             node: NewNode {
                 id: id.clone(),
                 role: Role::Manager,

@@ -1,8 +1,7 @@
-//! A disk that takes time and loses what was not synced when its host dies. Its surface is that of the manager's
-//! `database.rs`: every write is one transaction that counts once it is synced.
+//! A disk that takes time and loses what was not synced when its host dies. Every write is one transaction that counts once it
+//! is synced.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, VecDeque},
     io,
     ops::Bound,
@@ -12,7 +11,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::types::{Entry, decode, encode};
+use super::types::{Entry, LogId, decode, encode};
 use crate::ground::{Ground, Sabotage, elapsed, lock, sleep, spawn};
 
 /// How long a disk that lies about a write takes to make it true.
@@ -34,18 +33,31 @@ pub(crate) enum CrashPoint {
     AfterAppend,
 }
 
+/// One transaction.
 #[derive(Clone, Debug)]
-enum Write {
+pub(crate) enum Write {
     Append(Vec<Entry>),
+    /// Everything from this index on goes.
     Truncate(u64),
+    /// Everything up to this index goes; the encoded identifier of the last one stays.
     Purge(u64, Vec<u8>),
-    Meta(String, Vec<u8>),
+    Meta(&'static str, Vec<u8>),
 }
 
 impl Write {
+    /// A value beside the log.
+    pub(crate) fn meta<T: Serialize>(name: &'static str, value: &T) -> io::Result<Self> {
+        Ok(Self::Meta(name, encode(value)?))
+    }
+
+    /// The log up to this entry is held by a snapshot.
+    pub(crate) fn purge(last: LogId) -> io::Result<Self> {
+        Ok(Self::Purge(last.index, encode(&last)?))
+    }
+
     fn is(&self, point: CrashPoint) -> bool {
         match point {
-            CrashPoint::AfterVote => matches!(self, Self::Meta(name, _) if name == key::VOTE),
+            CrashPoint::AfterVote => matches!(self, Self::Meta(name, _) if *name == key::VOTE),
             CrashPoint::AfterAppend => matches!(self, Self::Append(_)),
         }
     }
@@ -62,7 +74,7 @@ impl Write {
 #[derive(Clone, Debug, Default)]
 struct Content {
     log: BTreeMap<u64, Arc<Entry>>,
-    meta: BTreeMap<String, Vec<u8>>,
+    meta: BTreeMap<&'static str, Vec<u8>>,
 }
 
 impl Content {
@@ -76,9 +88,9 @@ impl Content {
             Write::Truncate(start) => drop(self.log.split_off(start)),
             Write::Purge(last, log_id) => {
                 self.log = self.log.split_off(&(last + 1));
-                self.meta.insert(key::PURGED.to_owned(), log_id.clone());
+                self.meta.insert(key::PURGED, log_id.clone());
             }
-            Write::Meta(name, value) => drop(self.meta.insert(name.clone(), value.clone())),
+            Write::Meta(name, value) => drop(self.meta.insert(name, value.clone())),
         }
     }
 }
@@ -165,11 +177,6 @@ pub(crate) struct StateDb {
     life: u64,
 }
 
-thread_local! {
-    /// The write that the running operation has handed to the disk, for [`blocking`] to wait for.
-    static HANDED: RefCell<Option<(StateDb, u64)>> = const { RefCell::new(None) };
-}
-
 fn dead() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the process is dead")
 }
@@ -198,7 +205,7 @@ impl StateDb {
         })
     }
 
-    pub(crate) fn entries(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+    pub(crate) fn range(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         if start >= end {
             return Ok(Vec::new());
         }
@@ -216,24 +223,16 @@ impl StateDb {
         })
     }
 
-    pub(crate) fn put_meta<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        self.hand(Write::Meta(name.to_owned(), encode(value)?))
+    /// Writes; returns when it is synced.
+    pub(crate) async fn put(&self, write: Write) -> io::Result<()> {
+        match self.hand(write)? {
+            Some(number) => self.synced(number).await,
+            None => Ok(()),
+        }
     }
 
-    pub(crate) fn append(&self, entries: &[Entry]) -> io::Result<()> {
-        self.hand(Write::Append(entries.to_vec()))
-    }
-
-    pub(crate) fn truncate(&self, start: u64) -> io::Result<()> {
-        self.hand(Write::Truncate(start))
-    }
-
-    pub(crate) fn purge<T: Serialize>(&self, last: u64, log_id: &T) -> io::Result<()> {
-        self.hand(Write::Purge(last, encode(log_id)?))
-    }
-
-    /// Queues a write.
-    fn hand(&self, write: Write) -> io::Result<()> {
+    /// Queues a write; gives its number, unless the disk says at once that it is done.
+    fn hand(&self, write: Write) -> io::Result<Option<u64>> {
         let mut inner = lock(&self.disk.inner);
         if inner.life != self.life {
             return Err(dead());
@@ -243,13 +242,12 @@ impl StateDb {
             let dies = inner.crash_point.is_some_and(|point| write.is(point));
             drop(inner);
             spawn(self.clone().sync_later(write, dies));
-            return Ok(());
+            return Ok(None);
         }
         inner.writes += 1;
         let number = inner.writes;
         inner.queue.push_back((number, write));
-        HANDED.set(Some((self.clone(), number)));
-        Ok(())
+        Ok(Some(number))
     }
 
     async fn sync_later(self, write: Write, dies: bool) {
@@ -268,7 +266,7 @@ impl StateDb {
     }
 
     /// Waits until the write is synced.
-    async fn synced(self, number: u64) -> io::Result<()> {
+    async fn synced(&self, number: u64) -> io::Result<()> {
         let wait = {
             let mut inner = lock(&self.disk.inner);
             let latency = self.disk.ground.micros(100, 2000) * inner.slow;
@@ -297,15 +295,4 @@ impl StateDb {
         }
         Ok(())
     }
-}
-
-/// Runs an operation of the disk and waits until what it wrote is synced.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let value = work()?;
-    if let Some((db, number)) = HANDED.take() {
-        db.synced(number).await?;
-    }
-    Ok(value)
 }

@@ -1,10 +1,8 @@
-//! Consensus as the managers run it: openraft on the deterministic runtime. Log and state machine are written after the
-//! manager's, whose files, threads and directories a simulated disk cannot hold.
+//! Consensus as the managers run it (`swarm_manager_replica`) on the deterministic runtime; disk and network are simulated.
 
 pub(crate) mod database;
-pub(crate) mod log_store;
+pub(crate) mod log_disk;
 pub(crate) mod observed;
 pub(crate) mod snapshot;
-pub(crate) mod state_machine;
 pub(crate) mod transport;
 pub(crate) mod types;

@@ -1,4 +1,4 @@
-//! The manager's state machine with the simulation's eyes on it.
+//! The managers' state machine with the simulation's eyes on it; and with the fault that gives an address twice.
 
 use std::{io, sync::Arc};
 
@@ -7,22 +7,30 @@ use openraft::{
     EntryPayload, OptionalSend,
     storage::{EntryResponder, RaftStateMachine},
 };
+use swarm_core::store::{Change, Object, Store, Transaction};
+use swarm_manager_replica::{Builder, SharedStore, StateMachine, types::Snapshot};
 
 use super::{
     database::StateDb,
     snapshot::SnapshotData,
-    state_machine::{Builder, SharedStore, StateMachine},
-    types::{Command, LogId, RaftId, SnapshotMeta, StoredMembership, TypeConfig},
+    types::{Command, Entry, LogId, RaftId, SnapshotMeta, StoredMembership, TypeConfig},
 };
-use crate::{ground::lock, history::SharedHistory};
+use crate::{
+    ground::{Sabotage, lock},
+    history::SharedHistory,
+};
+
+/// What is observed.
+type Machine = StateMachine<StateDb>;
 
 /// What openraft drives.
 #[derive(Debug)]
 pub(crate) struct Observed {
-    machine: StateMachine,
+    machine: Machine,
     db: StateDb,
     member: RaftId,
     history: Arc<SharedHistory>,
+    sabotage: Option<Sabotage>,
 }
 
 impl Observed {
@@ -31,18 +39,41 @@ impl Observed {
         db: StateDb,
         member: RaftId,
         history: Arc<SharedHistory>,
+        sabotage: Option<Sabotage>,
     ) -> io::Result<Self> {
-        let machine = StateMachine::open(db.clone())?;
+        let machine = Machine::open(db.clone())?;
         Ok(Self {
             machine,
             db,
             member,
             history,
+            sabotage,
         })
     }
 
     pub(crate) fn shared(&self) -> SharedStore {
         self.machine.shared()
+    }
+
+    /// The machine as openraft sees it.
+    fn inner(
+        &mut self,
+    ) -> &mut impl RaftStateMachine<
+        TypeConfig,
+        SnapshotData = SnapshotData,
+        SnapshotBuilder = Builder<StateDb>,
+    > {
+        &mut self.machine
+    }
+
+    /// An entry as it is applied here and on every other member.
+    fn sabotaged(&self, mut entry: Entry) -> Entry {
+        if let (Some(Sabotage::AddressTwice), EntryPayload::Normal(command)) =
+            (self.sabotage, &mut entry.payload)
+        {
+            give_address_twice(&mut command.0, &self.shared().read());
+        }
+        entry
     }
 
     fn check_alive(&self) -> io::Result<()> {
@@ -58,10 +89,10 @@ impl Observed {
 
 impl RaftStateMachine<TypeConfig> for Observed {
     type SnapshotData = SnapshotData;
-    type SnapshotBuilder = Builder;
+    type SnapshotBuilder = Builder<StateDb>;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        self.machine.applied_state().await
+        self.inner().applied_state().await
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
@@ -70,6 +101,7 @@ impl RaftStateMachine<TypeConfig> for Observed {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             self.check_alive()?;
+            let entry = self.sabotaged(entry);
             let id = entry.log_id;
             let command: Option<&Command> = match &entry.payload {
                 EntryPayload::Normal(command) => Some(command),
@@ -78,7 +110,7 @@ impl RaftStateMachine<TypeConfig> for Observed {
             let is_normal = command.is_some();
             lock(&self.history.inner).applied(self.member, id, command);
             let one = futures::stream::iter([Ok((entry, responder))]);
-            self.machine.apply(one).await?;
+            self.inner().apply(one).await?;
             if is_normal {
                 let shared = self.machine.shared();
                 let store = shared.read();
@@ -88,12 +120,12 @@ impl RaftStateMachine<TypeConfig> for Observed {
         Ok(())
     }
 
-    async fn get_snapshot_builder(&mut self) -> Builder {
+    async fn get_snapshot_builder(&mut self) -> Builder<StateDb> {
         {
             let shared = self.machine.shared();
             lock(&self.history.inner).whole_state(self.member, &shared.read());
         }
-        self.machine.get_snapshot_builder().await
+        self.inner().get_snapshot_builder().await
     }
 
     async fn install_snapshot(
@@ -102,15 +134,35 @@ impl RaftStateMachine<TypeConfig> for Observed {
         data: SnapshotData,
     ) -> io::Result<()> {
         self.check_alive()?;
-        self.machine.install_snapshot(meta, data).await?;
+        self.inner().install_snapshot(meta, data).await?;
         let shared = self.machine.shared();
         lock(&self.history.inner).whole_state(self.member, &shared.read());
         Ok(())
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> io::Result<Option<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>>> {
-        self.machine.get_current_snapshot().await
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<SnapshotData>>> {
+        self.inner().get_current_snapshot().await
+    }
+}
+
+/// What an allocator would do that forgets what it has given.
+fn give_address_twice(transaction: &mut Transaction, store: &Store) {
+    for change in &mut transaction.changes {
+        let Change::Put {
+            object: Object::Task(task),
+            ..
+        } = change
+        else {
+            continue;
+        };
+        for attachment in &mut task.attachments {
+            let others = store.tasks().filter(|other| other.id != task.id);
+            let mut held = others
+                .filter(|other| !other.status.state.is_terminal())
+                .flat_map(|other| &other.attachments);
+            if let Some(taken) = held.find(|held| held.network == attachment.network) {
+                attachment.address = taken.address;
+            }
+        }
     }
 }

@@ -1,12 +1,16 @@
-//! A snapshot: the whole store as bytes, as on a real disk.
+//! A snapshot: the content that managers write to their disks, as bytes.
 
 use std::{io, sync::Arc};
 
 use swarm_core::store::Store;
+use swarm_manager_replica::{
+    Snapshots,
+    content::{read_store, write_store},
+};
 
 use super::{
-    database::{StateDb, blocking, key},
-    types::{SnapshotMeta, decode, encode},
+    database::{StateDb, Write, key},
+    types::SnapshotMeta,
 };
 
 /// The encoded store.
@@ -17,27 +21,57 @@ pub(crate) struct SnapshotData {
 
 impl SnapshotData {
     pub(crate) fn encode(store: &Store) -> io::Result<Self> {
-        Ok(Self {
-            bytes: Arc::new(encode(store)?),
-        })
+        let mut bytes = Vec::new();
+        write_store(store, &mut bytes)?;
+        let bytes = Arc::new(bytes);
+        Ok(Self { bytes })
     }
 
     pub(crate) fn decode(&self) -> io::Result<Store> {
-        decode(&self.bytes)
+        read_store(self.bytes.as_slice())
+    }
+
+    /// Replaces the snapshot on disk, synced.
+    async fn save(&self, db: &StateDb, meta: SnapshotMeta) -> io::Result<()> {
+        let stored = (meta, self.bytes.as_slice());
+        db.put(Write::meta(key::SNAPSHOT, &stored)?).await
     }
 }
 
-/// The last snapshot on disk.
-pub(crate) fn load(db: &StateDb) -> io::Result<Option<(SnapshotMeta, SnapshotData)>> {
-    let stored: Option<(SnapshotMeta, Vec<u8>)> = db.meta(key::SNAPSHOT)?;
-    Ok(stored.map(|(meta, bytes)| {
-        let bytes = Arc::new(bytes);
-        (meta, SnapshotData { bytes })
-    }))
-}
+impl Snapshots for StateDb {
+    type Data = SnapshotData;
 
-/// Replaces the snapshot on disk, synced.
-pub(crate) async fn save(db: &StateDb, meta: &SnapshotMeta, data: &SnapshotData) -> io::Result<()> {
-    let (db, stored) = (db.clone(), (meta.clone(), data.bytes.to_vec()));
-    blocking(move || db.put_meta(key::SNAPSHOT, &stored)).await
+    fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotData)>> {
+        let stored: Option<(SnapshotMeta, Vec<u8>)> = self.meta(key::SNAPSHOT)?;
+        Ok(stored.map(|(meta, bytes)| {
+            let bytes = Arc::new(bytes);
+            (meta, SnapshotData { bytes })
+        }))
+    }
+
+    fn load(&self, data: &SnapshotData) -> io::Result<Store> {
+        data.decode()
+    }
+
+    async fn write(
+        &self,
+        meta: SnapshotMeta,
+        store: Store,
+        _keep_old: u64,
+    ) -> io::Result<SnapshotData> {
+        let data = SnapshotData::encode(&store)?;
+        data.save(self, meta).await?;
+        Ok(data)
+    }
+
+    async fn install(
+        &self,
+        meta: SnapshotMeta,
+        data: SnapshotData,
+        _keep_old: u64,
+    ) -> io::Result<Store> {
+        let store = data.decode()?;
+        data.save(self, meta).await?;
+        Ok(store)
+    }
 }

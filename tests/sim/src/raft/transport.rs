@@ -1,12 +1,11 @@
 //! Raft messages over the simulated network: late, lost, twice, out of order. As with the real transport, a message is for
-//! one member only, and the sender must be a member as far as the receiver knows.
+//! one member only, and the receiver must admit the sender.
 
 use std::{sync::Arc, time::Duration};
 
 use openraft::{
     AnyError, AsyncRuntime as _, RaftNetworkFactory, RaftNetworkV2,
     alias::SnapshotOf,
-    async_runtime::watch::WatchReceiver as _,
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
     raft::{
@@ -15,15 +14,16 @@ use openraft::{
     },
 };
 use openraft_rt_sim::SimRuntime;
+use swarm_manager_replica::{Message, timing::APPEND_TIMEOUT};
 
 use super::{
     snapshot::SnapshotData,
-    types::{Member, Raft, RaftId, TypeConfig, Vote},
+    types::{Member, RaftId, TypeConfig, Vote},
 };
 use crate::{
     cluster::Cluster,
     ground::{sleep, spawn, within},
-    manager::Process,
+    manager::{Process, RaftNode},
     network::HostId,
 };
 
@@ -49,7 +49,7 @@ impl RaftNetworkFactory<TypeConfig> for Transport {
         Connection {
             from: self.clone(),
             target,
-            to: node.addr,
+            to: self.cluster.host_at(node),
         }
     }
 }
@@ -58,21 +58,26 @@ impl RaftNetworkFactory<TypeConfig> for Transport {
 pub(crate) struct Connection {
     from: Transport,
     target: RaftId,
-    to: HostId,
+    /// `None` if there is no host with the member's address.
+    to: Option<HostId>,
 }
 
 fn unreachable(why: &str) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::new(&AnyError::error(why)))
 }
 
-/// The process that is to take a message, if it is the one that is meant and knows the sender.
-fn receiver(cluster: &Cluster, to: HostId, target: RaftId, sender: &str) -> Option<Arc<Process>> {
+/// The process that is to take a message, if it is the one that is meant and admits the sender.
+fn receiver(
+    cluster: &Cluster,
+    to: HostId,
+    target: RaftId,
+    sender: &str,
+    (vote, what): (Vote, Message),
+) -> Option<Arc<Process>> {
     let process = cluster.process(to)?;
-    let metrics = process.raft.server_metrics().borrow_watched().clone();
-    let membership = metrics.membership_config.membership().clone();
-    let mut nodes = membership.nodes().peekable();
-    let knows = nodes.peek().is_none() || nodes.any(|(_, member)| member.node_id == sender);
-    (process.raft_id == target && knows).then_some(process)
+    let number = vote.leader_id.node_id;
+    let takes = process.raft_id == target && process.raft.admits(sender, number, what);
+    takes.then_some(process)
 }
 
 impl Connection {
@@ -80,8 +85,9 @@ impl Connection {
     async fn call<Q, A, F>(
         &self,
         limit: Duration,
+        spoken: (Vote, Message),
         request: Q,
-        handle: impl Fn(Raft, Q) -> F + Clone + Send + Sync + 'static,
+        handle: impl Fn(RaftNode, Q) -> F + Clone + Send + Sync + 'static,
     ) -> Result<A, RPCError<TypeConfig>>
     where
         Q: Clone + Send + Sync + 'static,
@@ -91,7 +97,10 @@ impl Connection {
         if !self.from.db.is_alive() {
             return Err(unreachable("the process is dead"));
         }
-        let (cluster, host, to) = (&self.from.cluster, self.from.host, self.to);
+        let Some(to) = self.to else {
+            return Err(unreachable("there is no such host"));
+        };
+        let (cluster, host) = (&self.from.cluster, self.from.host);
         let exchange = async {
             let (sender, target) = (self.from.node_id.as_str(), self.target);
             if cluster.network.copies() {
@@ -100,13 +109,13 @@ impl Connection {
                 spawn(async move {
                     sleep(cluster.ground.millis(1, COPY_DELAY_MS)).await;
                     cluster.network.datagram(host, to).await;
-                    if let Some(process) = receiver(&cluster, to, target, &sender) {
+                    if let Some(process) = receiver(&cluster, to, target, &sender, spoken) {
                         drop(handle(process.raft.clone(), request).await);
                     }
                 });
             }
             cluster.network.datagram(host, to).await;
-            let process = receiver(cluster, to, target, sender)?;
+            let process = receiver(cluster, to, target, sender, spoken)?;
             // The receiver finishes what it began, whoever still waits.
             let answer = SimRuntime::spawn(handle(process.raft.clone(), request)).await;
             cluster.network.datagram(to, host).await;
@@ -128,9 +137,17 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(option.hard_ttl(), rpc, |raft, rpc| async move {
-            raft.append_entries(rpc).await.ok()
-        })
+        let limit = if rpc.entries.is_empty() {
+            option.hard_ttl()
+        } else {
+            option.hard_ttl().max(APPEND_TIMEOUT)
+        };
+        self.call(
+            limit,
+            (rpc.vote, Message::Entries),
+            rpc,
+            |raft, rpc| async move { raft.append_entries(rpc).await.ok() },
+        )
         .await
     }
 
@@ -139,8 +156,10 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(option.hard_ttl(), rpc, |raft, rpc| async move {
-            raft.vote(rpc).await.ok()
+        let by_transfer = rpc.leadership_transfer;
+        let spoken = (rpc.vote, Message::Vote { by_transfer });
+        self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
+            raft.raft().vote(rpc).await.ok()
         })
         .await
     }
@@ -150,8 +169,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(option.hard_ttl(), rpc, |raft, rpc| async move {
-            raft.pre_vote(rpc).await.ok()
+        let spoken = (rpc.vote, Message::PreVote);
+        self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
+            raft.raft().pre_vote(rpc).await.ok()
         })
         .await
     }
@@ -161,8 +181,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(option.hard_ttl(), rpc, |raft, rpc| async move {
-            raft.handle_transfer_leader(rpc).await.ok()
+        let spoken = (*rpc.from_leader(), Message::Transfer);
+        self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
+            raft.raft().handle_transfer_leader(rpc).await.ok()
         })
         .await
     }
@@ -176,7 +197,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let cluster = &self.from.cluster;
         cluster.ground.trace(format_args!(
-            "snapshot host {} to host {}",
+            "snapshot host {} to host {:?}",
             self.from.host, self.to
         ));
         sleep(
@@ -187,8 +208,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         .await;
         let sent = self.call(
             option.hard_ttl(),
+            (vote, Message::Snapshot),
             (vote, snapshot),
-            |raft, rpc| async move { raft.install_full_snapshot(rpc.0, rpc.1).await.ok() },
+            |raft, rpc| async move { raft.install_snapshot(rpc.0, rpc.1).await.ok() },
         );
         sent.await.map_err(StreamingError::from)
     }

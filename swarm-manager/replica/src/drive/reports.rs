@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use openraft::type_config::TypeConfigExt as _;
 use swarm_core::{
     control::{Code, ControlError},
     id::NodeId,
@@ -11,18 +12,18 @@ use swarm_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{RETRY_PAUSE, Registration};
-use crate::{clock::now, raft::node::RaftNode};
+use super::event::Registration;
+use crate::{node::RaftNode, platform::Platform, timing::RETRY_PAUSE};
 
-/// Attempts to write the same reports when others write the same objects.
-const WRITE_ATTEMPTS: u32 = 16;
+/// Attempts after which the pause before the next one grows no more.
+const PAUSES: u32 = 16;
 
 /// The reports that wait.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     waiting: VecDeque<Waiting>,
     pace: Pace,
-    /// Times the first of them were overtaken.
+    /// Times the first of them could not be written, up to [`PAUSES`].
     attempts: u32,
 }
 
@@ -61,20 +62,21 @@ impl Reports {
         (!self.waiting.is_empty()).then(|| self.pace.due(now))
     }
 
-    /// Writes the first of them, as many as one transaction takes. Those that were overtaken by another writer stay.
-    pub(super) async fn write(&mut self, raft: &RaftNode, leader: &mut Leader) {
-        self.pace.written(now());
+    /// Writes the first of them, as many as one transaction takes. Those that cannot be written now stay: an agent tells nothing
+    /// twice while its session lasts, and a leader that no majority answers for a moment ends no session.
+    pub(super) async fn write<P: Platform>(&mut self, raft: &RaftNode<P>, leader: &mut Leader) {
+        self.pace.written(raft.now());
         let decided = {
             let store = raft.store().read();
             let reports = self.waiting.iter().map(|one| (&one.node, &one.report));
-            leader.decide_reports(&store, reports, now())
+            leader.decide_reports(&store, reports, raft.now())
         };
         let written = raft.propose(decided.transaction).await;
         if let Err(error) = &written {
-            let overtaken = error.code == Code::Unknown && self.attempts < WRITE_ATTEMPTS;
-            if overtaken {
-                self.attempts += 1;
-                tokio::time::sleep(RETRY_PAUSE / WRITE_ATTEMPTS * self.attempts).await;
+            if is_passing(error) {
+                tracing::debug!(%error, "reports of agents wait");
+                self.attempts = (self.attempts + 1).min(PAUSES);
+                P::Types::sleep(RETRY_PAUSE / PAUSES * self.attempts).await;
                 return;
             }
             tracing::warn!(%error, reports = decided.outcomes.len(), "reports of agents are lost");
@@ -88,9 +90,9 @@ impl Reports {
     }
 
     /// Tells who registered; one that did not wait for the answer has left.
-    fn answer(
+    fn answer<P: Platform>(
         &mut self,
-        raft: &RaftNode,
+        raft: &RaftNode<P>,
         leader: &mut Leader,
         one: Waiting,
         outcome: Result<(), ControlError>,
@@ -104,9 +106,18 @@ impl Reports {
         }
         tracing::debug!(node = %one.node, "session ended while it was registered");
         if let Report::Registered { session, .. } = &one.report
-            && leader.close_session(&raft.store().read(), &one.node, session, now())
+            && leader.close_session(&raft.store().read(), &one.node, session, raft.now())
         {
             self.add(one.node, Report::Left(Left::Closed));
         }
     }
+}
+
+/// Whether the same reports can be written later: another writer was first, or no majority answers just now. A leader that is
+/// replaced drops them and ends all sessions.
+fn is_passing(error: &ControlError) -> bool {
+    matches!(
+        error.code,
+        Code::Unknown | Code::Unavailable | Code::DeadlineExceeded
+    )
 }

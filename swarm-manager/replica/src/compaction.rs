@@ -3,10 +3,10 @@
 use openraft::async_runtime::watch::WatchReceiver as _;
 use swarm_core::compaction::{Compaction, LogExtent, compaction};
 
-use super::node::RaftNode;
+use crate::{node::RaftNode, platform::Platform};
 
 /// Follows the log and the settings until the consensus ends.
-pub(crate) async fn run(raft: RaftNode) {
+pub async fn run<P: Platform>(raft: RaftNode<P>) {
     let mut log = raft.raft().data_metrics();
     let mut asked = 0;
     loop {
