@@ -2,26 +2,33 @@
 //! as it is kept, renewed before it expires and when the managers ask for it. When to renew is decided by
 //! [`swarm_core::ca::Renewal`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use swarm_core::{
     ca::{Renewal, Validity},
     control::ControlError,
     id::Random,
-    model::{NodeTls, Role},
+    model::{CertificateIssuer, NodeTls, Role},
     time::Timestamp,
 };
 use swarm_proto::{
-    client::{CaClient, LocalClient, Trust},
+    client::{CaClient, Trust},
     tls::{self, Credentials, CredentialsError, CsrError, Identity, Peer, TlsError, new_csr},
 };
 use tokio::{
     sync::{Mutex, watch},
     time::sleep,
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
+    clock::now,
     config::Options,
     node_key::{IdentityError, NodeKey},
     state::KnownManager,
@@ -29,8 +36,10 @@ use crate::{
 
 /// Longest sleep: the clock may be set, and the host may be suspended, while we wait for a moment.
 const LOOK_PERIOD: Duration = Duration::from_secs(30);
+/// Pause before this host's manager is told of new files again.
+const TELL_PERIOD: Duration = Duration::from_secs(2);
 /// How a text about an expired certificate begins (Docker's).
-pub(crate) const EXPIRED: &str = "Swarm certificates have expired";
+const EXPIRED: &str = "Swarm certificates have expired";
 
 /// Why the certificate is not in use, or not renewed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +82,8 @@ pub(crate) struct Certificates {
     changing: Mutex<()>,
     /// What the cluster is told of it.
     facts: watch::Sender<NodeTls>,
+    /// This host's manager may not have heard of the files as they are. It does not look by itself.
+    manager_behind: AtomicBool,
 }
 
 impl Certificates {
@@ -82,7 +93,7 @@ impl Certificates {
         key: &Arc<NodeKey>,
         identity: Arc<Identity>,
     ) -> Result<Arc<Self>, CertificateError> {
-        check(&identity)?;
+        check(&identity.this_node())?;
         let (facts, _) = watch::channel(identity.facts());
         Ok(Arc::new(Self {
             options: options.clone(),
@@ -90,6 +101,8 @@ impl Certificates {
             identity,
             changing: Mutex::new(()),
             facts,
+            // An earlier agent may have ended between writing the files and telling the manager.
+            manager_behind: AtomicBool::new(true),
         }))
     }
 
@@ -137,21 +150,48 @@ impl Certificates {
         Identity::new(credentials)?; // nothing is written that could not be used
         self.key.save(credentials, role)?;
         self.identity.replace(credentials)?;
-        let manager = LocalClient::new(tls::unix(&self.options.manager_socket()));
-        if self.options.manager_socket().exists()
-            && let Err(error) = manager.reload_certificates().await
-        {
+        self.manager_behind.store(true, Ordering::Release);
+        if let Err(error) = self.tell_manager().await {
             warn!(%error, "this host's manager uses the new certificate a little later");
         }
         self.facts.send_replace(self.identity.facts());
         Ok(())
     }
+
+    /// Has this host's manager use the files as they are, if it may not have heard of them. One that is not there reads them
+    /// when it starts; a worker's is about to end.
+    async fn tell_manager(&self) -> Result<(), ControlError> {
+        if !self.manager_behind.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let told = if self.options.manager_socket().exists() {
+            self.options.local_manager().reload_certificates().await
+        } else {
+            Ok(())
+        };
+        let behind = told.is_err() && self.identity.this_node().role == Role::Manager;
+        self.manager_behind.store(behind, Ordering::Release);
+        told
+    }
+
+    /// Tells the manager once more if that failed; gives how long the certificate may now be left alone.
+    async fn catch_up(&self) -> Duration {
+        let _alone = self.changing.lock().await;
+        if let Err(error) = self.tell_manager().await {
+            debug!(%error, "this host's manager does not use the new certificate yet");
+        }
+        if self.manager_behind.load(Ordering::Acquire) {
+            TELL_PERIOD
+        } else {
+            LOOK_PERIOD
+        }
+    }
 }
 
 /// Refuses a certificate that has expired.
-pub(crate) fn check(identity: &Identity) -> Result<(), CertificateError> {
-    let (peer, now) = (identity.this_node(), now());
-    if !validity(&peer).expired(now) {
+pub(crate) fn check(peer: &Peer) -> Result<(), CertificateError> {
+    let now = now();
+    if !validity(peer).expired(now) {
         return Ok(());
     }
     Err(CertificateError::Expired {
@@ -184,30 +224,30 @@ impl Renewing {
         let mut facts = self.certificates.facts();
         let mut renewal = self.fresh();
         loop {
-            self.heed(&mut renewal).await;
+            let idle = self.certificates.catch_up().await;
+            let issuer = self.heed().await;
             if facts.has_changed().unwrap_or(false) {
                 facts.mark_unchanged();
-                renewal = self.fresh(); // renewed for another reason, such as a role
-                self.heed(&mut renewal).await;
+                renewal = self.fresh(); // it is another certificate: renewed, or of another role or root
+            }
+            if issuer.is_some_and(|issuer| self.is_of_another(&issuer)) {
+                renewal.ask(now(), &mut SystemRandom);
             }
             if renewal.due() <= now() {
-                match self.renew().await {
-                    Ok(()) => renewal = self.fresh(),
-                    Err(error) => {
-                        renewal.fail(now(), &mut SystemRandom);
-                        self.report(&error, &renewal);
-                    }
+                if let Err(error) = self.renew().await {
+                    renewal.fail(now(), &mut SystemRandom);
+                    self.report(&error, &renewal);
                 }
                 continue;
             }
-            let pause = renewal.due().since(now()).min(LOOK_PERIOD);
+            let pause = renewal.due().since(now()).min(idle);
             tokio::select! {
                 () = sleep(pause) => {}
                 changed = self.wishes.changed() => if changed.is_err() { return },
-                changed = facts.changed() => {
-                    if changed.is_err() { return }
-                    renewal = self.fresh();
-                }
+                changed = facts.changed() => match changed {
+                    Ok(()) => facts.mark_changed(),
+                    Err(_ended) => return,
+                },
             }
         }
     }
@@ -217,19 +257,18 @@ impl Renewing {
         Renewal::new(validity(&peer), now(), &mut SystemRandom)
     }
 
-    /// Trusts what the managers say is to be trusted, and comes early if the certificate is to be another one's.
-    async fn heed(&self, renewal: &mut Renewal) {
-        let Some(wish) = self.wishes.borrow().clone() else {
-            return;
-        };
+    /// Trusts what the managers say is to be trusted; gives whose the certificate is to be.
+    async fn heed(&self) -> Option<CertificateIssuer> {
+        let wish = self.wishes.borrow().clone()?;
         if let Err(error) = self.certificates.trust(&wish.ca_pem).await {
             error!(%error, "trusted root not replaced");
-            return;
+            return None;
         }
-        let facts = self.certificates.identity.facts();
-        if !swarm_core::ca::is_issued_by(&facts, &wish.issuer) {
-            renewal.ask(now(), &mut SystemRandom);
-        }
+        Some(wish.issuer)
+    }
+
+    fn is_of_another(&self, issuer: &CertificateIssuer) -> bool {
+        !swarm_core::ca::is_issued_by(&self.certificates.identity.facts(), issuer)
     }
 
     /// Asks one manager after the other.
@@ -289,8 +328,67 @@ impl Random for SystemRandom {
     }
 }
 
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let nanoseconds = since.map_or(0, |since| since.as_nanos());
-    Timestamp(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, FakeManager};
+
+    fn certificates(options: &Options) -> Arc<Certificates> {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        std::fs::create_dir_all(options.certificates_dir()).unwrap();
+        let key = NodeKey::new(options.certificates_dir());
+        let credentials = testing::credentials(Role::Manager, testing::FUTURE);
+        key.save(&credentials, Role::Manager).unwrap();
+        let (identity, _) = key.identity().unwrap();
+        Certificates::of(options, &key, identity).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_manager_that_did_not_hear_of_new_files_is_told_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = testing::options(dir.path(), &[]);
+        let manager = FakeManager {
+            refused_reloads: 2,
+            ..FakeManager::default()
+        };
+        let manager = manager.serve(&options);
+        let certificates = certificates(&options);
+        let (_wishes, wishes) = watch::channel(None);
+        let (_managers, managers) = watch::channel(Vec::new());
+        let renewing = Renewing {
+            certificates: Arc::clone(&certificates),
+            managers,
+            wishes,
+        };
+        let (_stop, stop) = watch::channel(false);
+        tokio::spawn(renewing.run(stop));
+        // Nothing was renewed: what an earlier agent wrote may not have been heard of.
+        testing::until(&manager.reloads, "the third call", |count| *count == 3).await;
+        let until_told = async {
+            while certificates.catch_up().await != LOOK_PERIOD {
+                tokio::task::yield_now().await;
+            }
+        };
+        let told = tokio::time::timeout(TELL_PERIOD * 5, until_told).await;
+        assert!(told.is_ok(), "the manager stays behind");
+        assert_eq!(*manager.reloads.borrow(), 3, "once is enough");
+        // And of every later change.
+        let other = testing::credentials(Role::Manager, testing::FUTURE);
+        certificates.keep(&other, Role::Manager).await.unwrap();
+        assert_eq!(*manager.reloads.borrow(), 4);
+    }
+
+    #[test]
+    fn an_expired_certificate_is_refused_in_dockers_words() {
+        for (year, holds) in [(testing::PAST, false), (testing::FUTURE, true)] {
+            let credentials = testing::credentials(Role::Worker, year);
+            let identity = Identity::new(&credentials).unwrap();
+            let checked = check(&identity.this_node());
+            assert_eq!(checked.is_ok(), holds, "{checked:?}");
+            if let Err(error) = checked {
+                let said = error.to_string();
+                assert!(said.starts_with("Swarm certificates have expired. To replace them, leave the swarm and join again."), "{said}");
+            }
+        }
+    }
 }

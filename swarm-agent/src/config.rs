@@ -1,15 +1,14 @@
 //! The agent's command line: every path, port and name is settable, because several agents may share a machine.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use clap::{Args, Parser, Subcommand};
-use swarm_api::{
-    Refusal,
-    address::{DEFAULT_CONTROL_PORT, advertise_address},
-};
+use swarm_proto::{client::LocalClient, tls};
+use tonic::transport::Channel;
 
 /// The agent of a host: runs its containers, programs its data plane, serves the Docker Engine API.
 #[derive(Debug, Parser)]
@@ -50,6 +49,45 @@ pub(crate) enum DatapathCommand {
     Probe,
 }
 
+/// Where a node is after its host's address changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NewAddress {
+    ip: IpAddr,
+    /// `None` leaves the port that the manager listens on.
+    port: Option<u16>,
+}
+
+impl NewAddress {
+    /// Where a manager that listens there is reached.
+    pub(crate) fn of_manager(self, listen: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or_else(|| listen.port()))
+    }
+}
+
+impl FromStr for NewAddress {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bare = text.parse().map(|ip| Self { ip, port: None });
+        let with_port = || {
+            text.parse().map(|addr: SocketAddr| Self {
+                ip: addr.ip(),
+                port: Some(addr.port()),
+            })
+        };
+        let given: Self = bare.or_else(|_| with_port()).map_err(|_| InvalidAddress)?;
+        if given.ip.is_unspecified() || given.port == Some(0) {
+            return Err(InvalidAddress);
+        }
+        Ok(given)
+    }
+}
+
+/// The text names no address that others could reach.
+#[derive(Debug, thiserror::Error)]
+#[error("neither a non-zero IP address nor one with a port")]
+pub(crate) struct InvalidAddress;
+
 /// Where the agent keeps things and what it talks to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
@@ -82,7 +120,7 @@ pub(crate) struct Options {
     pub(crate) insecure_registries: Vec<String>,
     /// Address of this node after its host's address changed, instead of the one that init or join gave
     #[arg(long, global = true, value_name = "IP[:PORT]")]
-    pub(crate) advertise_addr: Option<String>,
+    pub(crate) advertise_addr: Option<NewAddress>,
     /// Root of the cgroup v2 hierarchy [default: where the system has it]
     #[arg(long, global = true)]
     pub(crate) cgroup_root: Option<PathBuf>,
@@ -109,11 +147,19 @@ impl Options {
         self.state_dir.join("manager")
     }
 
-    /// Where this node is now, if the command line says so; the port is the control plane's if none is named.
-    pub(crate) fn moved_to(&self) -> Option<Result<SocketAddr, Refusal>> {
-        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_CONTROL_PORT));
-        let text = self.advertise_addr.as_deref()?;
-        Some(advertise_address(text, listen, &[]))
+    /// A connection to this host's manager.
+    pub(crate) fn manager_channel(&self) -> Channel {
+        tls::unix(&self.manager_socket())
+    }
+
+    /// What only this host may ask of its manager.
+    pub(crate) fn local_manager(&self) -> LocalClient {
+        LocalClient::new(self.manager_channel())
+    }
+
+    /// Directory of the tasks' network namespaces.
+    pub(crate) fn namespaces_dir(&self) -> PathBuf {
+        self.run_dir.join("netns")
     }
 
     /// Directory of the node's key and certificates.
@@ -156,5 +202,37 @@ impl Options {
                 .and_then(|name| name.into_string().ok())
                 .unwrap_or_else(|| String::from("localhost"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_address_has_its_own_port_or_the_managers() {
+        let listen = "0.0.0.0:2400".parse().unwrap();
+        for (text, expected) in [
+            ("10.0.0.9", Some("10.0.0.9:2400")),
+            ("10.0.0.9:2377", Some("10.0.0.9:2377")),
+            ("fd00::9", Some("[fd00::9]:2400")),
+            ("[fd00::9]:5", Some("[fd00::9]:5")),
+            ("0.0.0.0", None),
+            ("10.0.0.9:0", None),
+            ("10.0.0.9:x", None),
+            ("eth0", None),
+            ("", None),
+        ] {
+            let parsed = text.parse::<NewAddress>().ok();
+            let reached = parsed.map(|given| given.of_manager(listen).to_string());
+            assert_eq!(reached.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_address_is_refused_on_the_command_line() {
+        let refused = Cli::try_parse_from(["swarm-agent", "--advertise-addr", "eth0"]);
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("--advertise-addr"), "{said}");
     }
 }

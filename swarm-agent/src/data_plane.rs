@@ -33,12 +33,18 @@ pub(crate) enum DataPlaneError {
 
 type Reply = oneshot::Sender<Result<(), DataPlaneError>>;
 
+/// What the next plan takes into account.
+#[derive(Debug)]
+enum Change {
+    Attach(Owner, Vec<LocalInterface>),
+    Detach(Owner),
+    Assign(Box<Assignments>),
+    Addresses(Vec<(IpAddr, u32)>),
+}
+
 #[derive(Debug)]
 enum Request {
-    Attach(Owner, Vec<LocalInterface>, Reply),
-    Detach(Owner, Reply),
-    Assign(Box<Assignments>, Reply),
-    Addresses(Vec<(IpAddr, u32)>, Reply),
+    Change(Change, Reply),
     Verify(oneshot::Sender<Result<String, DataPlaneError>>),
     Destroy(Reply),
 }
@@ -71,19 +77,17 @@ impl DataPlane {
         owner: Owner,
         interfaces: Vec<LocalInterface>,
     ) -> Result<(), DataPlaneError> {
-        self.ask(|reply| Request::Attach(owner, interfaces, reply))
-            .await
+        self.change(Change::Attach(owner, interfaces)).await
     }
 
     /// Takes an owner's interfaces out of the data path.
     pub(crate) async fn detach(&self, owner: Owner) -> Result<(), DataPlaneError> {
-        self.ask(|reply| Request::Detach(owner, reply)).await
+        self.change(Change::Detach(owner)).await
     }
 
     /// Follows new assignments; returns when the kernel's maps do.
     pub(crate) async fn assign(&self, assignments: Assignments) -> Result<(), DataPlaneError> {
-        self.ask(|reply| Request::Assign(Box::new(assignments), reply))
-            .await
+        self.change(Change::Assign(Box::new(assignments))).await
     }
 
     /// Follows the host's addresses, on which published ports answer.
@@ -91,7 +95,7 @@ impl DataPlane {
         &self,
         addresses: Vec<(IpAddr, u32)>,
     ) -> Result<(), DataPlaneError> {
-        self.ask(|reply| Request::Addresses(addresses, reply)).await
+        self.change(Change::Addresses(addresses)).await
     }
 
     /// Compares the kernel's maps with the plan and repairs them.
@@ -102,6 +106,10 @@ impl DataPlane {
     /// Removes programs, maps and links: the node left the swarm.
     pub(crate) async fn destroy(&self) -> Result<(), DataPlaneError> {
         self.ask(Request::Destroy).await
+    }
+
+    async fn change(&self, change: Change) -> Result<(), DataPlaneError> {
+        self.ask(|reply| Request::Change(change, reply)).await
     }
 
     async fn ask<T>(
@@ -131,33 +139,17 @@ impl Plane {
             // Whatever queued up meanwhile shares one plan: a hundred tasks starting cost one pass over the maps.
             for request in std::iter::once(first).chain(inbox.try_iter()) {
                 match request {
-                    Request::Attach(owner, interfaces, reply) => {
-                        match self.attach(owner, interfaces) {
-                            Ok(()) => waiting.push(reply),
-                            Err(error) => answer(reply, Err(kernel(&error))),
-                        }
-                    }
-                    Request::Detach(owner, reply) => {
-                        self.detach(&owner);
-                        waiting.push(reply);
-                    }
-                    Request::Assign(assignments, reply) => {
-                        self.assignments = Some(*assignments);
-                        waiting.push(reply);
-                    }
-                    Request::Addresses(addresses, reply) => {
-                        self.facts.addresses = addresses;
-                        waiting.push(reply);
-                    }
+                    Request::Change(change, reply) => match self.note(change) {
+                        Ok(()) => waiting.push(reply),
+                        Err(error) => answer(reply, Err(kernel(&error))),
+                    },
                     Request::Verify(reply) => {
                         let report = self.verify();
                         answer(reply, report);
                     }
                     Request::Destroy(reply) => {
-                        answer(
-                            reply,
-                            self.datapath.destroy().map_err(|error| kernel(&error)),
-                        );
+                        let destroyed = self.datapath.destroy();
+                        answer(reply, destroyed.map_err(|error| kernel(&error)));
                         return;
                     }
                 }
@@ -166,6 +158,16 @@ impl Plane {
                 self.apply(waiting);
             }
         }
+    }
+
+    fn note(&mut self, change: Change) -> Result<(), DataPathError> {
+        match change {
+            Change::Attach(owner, interfaces) => self.attach(owner, interfaces)?,
+            Change::Detach(owner) => self.detach(&owner),
+            Change::Assign(assignments) => self.assignments = Some(*assignments),
+            Change::Addresses(addresses) => self.facts.addresses = addresses,
+        }
+        Ok(())
     }
 
     fn apply(&mut self, waiting: Vec<Reply>) {
@@ -225,5 +227,25 @@ fn answer<T>(reply: oneshot::Sender<Result<T, DataPlaneError>>, result: Result<T
     if reply.send(result).is_err() {
         // The runner was told to stop meanwhile; its clean-up undoes what was done.
         warn!("a change of the data path was no longer waited for");
+    }
+}
+
+#[cfg(test)]
+impl DataPlane {
+    /// One that answers changes with these, one after the other, and then is down.
+    pub(crate) fn scripted(answers: impl IntoIterator<Item = Result<(), DataPlaneError>>) -> Self {
+        let (requests, inbox) = channel();
+        let answers: Vec<_> = answers.into_iter().collect();
+        thread::spawn(move || {
+            for result in answers {
+                match inbox.recv() {
+                    Ok(Request::Change(_, reply) | Request::Destroy(reply)) => {
+                        answer(reply, result);
+                    }
+                    Ok(Request::Verify(_)) | Err(_) => return,
+                }
+            }
+        });
+        Self { requests }
     }
 }

@@ -56,7 +56,7 @@ impl HostFacts {
                 .to_owned(),
             cgroup_version: cgroup_version(),
             installation_id: identifier(&[&machine, &options.state_dir.display().to_string()]),
-            started_at: crate::worker::now(),
+            started_at: crate::clock::now(),
             cpus: i64::try_from(cpus).unwrap_or(i64::MAX),
             memory_bytes: i64::try_from(memory).unwrap_or(i64::MAX),
         })

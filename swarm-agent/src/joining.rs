@@ -2,6 +2,7 @@
 //! `swarm leave`.
 
 use std::{
+    future::ready,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,16 +15,15 @@ use swarm_core::{
     id::NodeId,
     model::Role,
 };
-use tokio::{
-    sync::oneshot,
-    task::AbortHandle,
-    time::{sleep, timeout},
-};
+use swarm_proto::{client::CaClient, tls::new_csr};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
     membership::{Member, Phase, failed, failed_text},
-    state::KnownManager,
+    node::Node,
+    state::{KnownManager, NodeState},
 };
 
 /// How long `swarm join` waits before it goes on in the background (Docker's).
@@ -33,18 +33,19 @@ const JOIN_RETRY: Duration = Duration::from_millis(500);
 
 /// What a certificate made this host.
 #[derive(Clone, Debug)]
-pub(crate) struct Issued {
-    pub(crate) node_id: NodeId,
-    pub(crate) role: Role,
-    pub(crate) data_path_port: u16,
+struct Issued {
+    node_id: NodeId,
+    role: Role,
+    data_path_port: u16,
 }
 
 /// A join that is under way.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Attempt {
-    task: AbortHandle,
-    /// Resolves when the task is gone.
-    gone: oneshot::Receiver<()>,
+    /// It is to give up. Heeded between its steps: one that began is finished, or undone, by who began it.
+    give_up: CancellationToken,
+    /// It is no more, and the phase is another one.
+    gone: CancellationToken,
     trouble: Arc<Mutex<String>>,
 }
 
@@ -55,10 +56,21 @@ impl Attempt {
         trouble.clone()
     }
 
-    /// Gives up.
+    fn note(&self, error: &HostError) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = error.to_string();
+    }
+
+    /// Has it give up, and waits until it has cleared away what it made. It needs the phase for that.
     pub(crate) async fn end(self) {
-        self.task.abort();
-        drop(self.gone.await); // an error says the same: the sender is gone
+        self.give_up.cancel();
+        self.gone.cancelled().await;
+    }
+
+    /// Does something that leaves nothing behind when it is not finished.
+    async fn unless_given_up<T>(&self, work: impl Future<Output = T>) -> Result<T, HostError> {
+        let done = self.give_up.run_until_cancelled(work).await;
+        done.ok_or(HostError::NotMember)
     }
 }
 
@@ -69,60 +81,62 @@ impl Member {
         if !matches!(*phase, Phase::Inactive) {
             return Err(HostError::AlreadyMember);
         }
-        self.forget().await; // what an agent that died while it made or joined a swarm left
-        let trouble = Arc::new(Mutex::new(String::new()));
-        let (member, said) = (Arc::clone(self), Arc::clone(&trouble));
-        let (sender, gone) = oneshot::channel();
+        self.clear().await; // what an agent that died while it made or joined a swarm left
+        let attempt = Attempt::default();
+        let (member, under_way) = (Arc::clone(self), attempt.clone());
         let joining = tokio::spawn(async move {
-            let _gone: oneshot::Sender<()> = sender;
-            member.keep_joining(request, &said).await
+            let _gone = under_way.gone.clone().drop_guard();
+            member.keep_joining(request, &under_way).await
         });
-        *phase = Phase::Pending(Attempt {
-            task: joining.abort_handle(),
-            gone,
-            trouble,
-        });
+        *phase = Phase::Pending(attempt);
         drop(phase);
         match timeout(JOIN_DEADLINE, joining).await {
             Ok(Ok(result)) => result,
-            Ok(Err(error)) if error.is_cancelled() => Err(HostError::NotMember),
             Ok(Err(error)) => Err(failed("joining the swarm", &error)),
             Err(_elapsed) => Err(HostError::JoinTimeout),
         }
     }
 
+    async fn keep_joining(&self, request: HostJoin, attempt: &Attempt) -> Result<(), HostError> {
+        let joined = self.try_until_answered(&request, attempt).await;
+        let mut phase = self.phase.lock().await;
+        match joined {
+            Ok(node) => {
+                *phase = Phase::Active(Box::new(node));
+                Ok(())
+            }
+            Err(error) => {
+                self.clear().await;
+                *phase = Phase::Inactive;
+                Err(error)
+            }
+        }
+    }
+
     /// Tries until a manager answers, one way or the other.
-    async fn keep_joining(
+    async fn try_until_answered(
         &self,
-        request: HostJoin,
-        trouble: &Mutex<String>,
-    ) -> Result<(), HostError> {
+        request: &HostJoin,
+        attempt: &Attempt,
+    ) -> Result<Node, HostError> {
         let mut issued = None;
         loop {
             for remote in &request.remotes {
-                let error = match self.try_joining(remote, &request, &mut issued).await {
-                    Ok(()) => return Ok(()),
-                    Err(error) => error,
+                let joined = self.try_joining(remote, request, &mut issued, attempt);
+                let error = match joined.await {
+                    Err(error) if unreachable(&error) => error,
+                    answered => return answered,
                 };
-                let error = if unreachable(&error) && own_address(remote, &request) {
+                if own_address(remote, request) {
                     let reason = format!(
                         "{remote} is this host itself, where no manager runs; name another manager's address"
                     );
-                    failed_text("joining the swarm", &reason)
-                } else {
-                    error
-                };
-                if !unreachable(&error) {
-                    let mut phase = self.phase.lock().await;
-                    self.forget().await;
-                    *phase = Phase::Inactive;
-                    return Err(error);
+                    return Err(failed_text("joining the swarm", &reason));
                 }
                 warn!(%remote, %error, "manager not reached, trying again");
-                let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                *trouble = error.to_string();
+                attempt.note(&error);
             }
-            sleep(JOIN_RETRY).await;
+            attempt.unless_given_up(sleep(JOIN_RETRY)).await?;
         }
     }
 
@@ -131,15 +145,75 @@ impl Member {
         remote: &str,
         request: &HostJoin,
         issued: &mut Option<Issued>,
-    ) -> Result<(), HostError> {
-        let certificate = match issued.take() {
-            Some(certificate) => certificate,
-            None => self.get_certificate(remote, request).await?,
+        attempt: &Attempt,
+    ) -> Result<Node, HostError> {
+        let certificate = if let Some(certificate) = issued.take() {
+            certificate
+        } else {
+            let asked = self.get_certificate(remote, request);
+            attempt.unless_given_up(asked).await??
         };
         let certificate = issued.insert(certificate);
-        let node = self.join_at(remote, request, certificate).await?;
-        *self.phase.lock().await = Phase::Active(Box::new(node));
-        Ok(())
+        attempt.unless_given_up(ready(())).await?;
+        self.join_at(remote, request, certificate).await
+    }
+
+    /// Gets a certificate against the token. Asked for once only: each one is another node in the cluster's list.
+    async fn get_certificate(&self, remote: &str, request: &HostJoin) -> Result<Issued, HostError> {
+        let csr = new_csr().map_err(|error| failed("making a key", &error))?;
+        let issued = CaClient::join(remote, &request.token, &csr, request.availability)
+            .await
+            .map_err(|error| refused_token(error, &request.token))?;
+        let (node_id, role) = (issued.node_id.clone(), issued.role);
+        let data_path_port = issued.data_path_port;
+        self.save_credentials(&issued.into_credentials(csr.key_pem), role)?;
+        Ok(Issued {
+            node_id,
+            role,
+            data_path_port,
+        })
+    }
+
+    /// Joins through one manager with the certificate that was issued.
+    async fn join_at(
+        &self,
+        remote: &str,
+        request: &HostJoin,
+        issued: &Issued,
+    ) -> Result<Node, HostError> {
+        let advertise = match request.advertise {
+            Some(address) => address,
+            None => source_towards(remote)
+                .map(|ip| SocketAddr::new(ip, request.listen.port()))
+                .ok_or_else(|| failed_text("choosing an address to advertise", remote))?,
+        };
+        let Issued {
+            node_id,
+            role,
+            data_path_port,
+        } = issued.clone();
+        let (manager, managers) = match role {
+            Role::Worker => (None, remote_manager(remote).await?),
+            Role::Manager => {
+                let supervisor = self
+                    .join_managers(remote, request.listen, advertise)
+                    .await?;
+                let own = KnownManager {
+                    node_id: node_id.clone(),
+                    addr: advertise,
+                };
+                (Some(supervisor), vec![own])
+            }
+        };
+        let state = NodeState {
+            node_id,
+            listen_addr: request.listen,
+            advertise_addr: advertise,
+            data_path_addr: request.data_path.unwrap_or_else(|| advertise.ip()),
+            data_path_port,
+            managers,
+        };
+        self.activate(state, manager).await
     }
 }
 
@@ -153,7 +227,7 @@ fn own_address(remote: &str, request: &HostJoin) -> bool {
 }
 
 /// This host's address on the route to `remote`: the kernel's choice for a datagram, none of which is sent.
-pub(crate) fn source_towards(remote: &str) -> Option<IpAddr> {
+fn source_towards(remote: &str) -> Option<IpAddr> {
     let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).ok()?;
     socket.connect(remote).ok()?;
     socket
@@ -164,13 +238,20 @@ pub(crate) fn source_towards(remote: &str) -> Option<IpAddr> {
 }
 
 /// The manager that was joined, by its address: its identifier comes with the first session.
-pub(crate) async fn remote_manager(remote: &str) -> Vec<KnownManager> {
-    let found = tokio::net::lookup_host(remote).await.ok();
-    let manager = |addr| KnownManager {
+async fn remote_manager(remote: &str) -> Result<Vec<KnownManager>, HostError> {
+    let unknown = |reason: String| {
+        let text = format!("looking up {remote}: {reason}");
+        HostError::Cluster(ControlError::new(Code::Unavailable, text))
+    };
+    let found = tokio::net::lookup_host(remote).await;
+    let mut found = found.map_err(|error| unknown(error.to_string()))?;
+    let addr = found
+        .next()
+        .ok_or_else(|| unknown("it has no address".to_owned()))?;
+    Ok(vec![KnownManager {
         node_id: NodeId::default(),
         addr,
-    };
-    found.into_iter().flatten().take(1).map(manager).collect()
+    }])
 }
 
 /// Whether another attempt may succeed.
@@ -185,12 +266,25 @@ fn unreachable(error: &HostError) -> bool {
 }
 
 /// Docker's texts for tokens that are malformed or of another cluster.
-pub(crate) fn refused_token(error: ControlError, token: &str) -> HostError {
+fn refused_token(error: ControlError, token: &str) -> HostError {
     match token.parse::<JoinToken>() {
         Err(_) => HostError::InvalidToken,
         Ok(parsed) if error.message.contains("fingerprint") => HostError::Fingerprint {
             expected: hex(&parsed.digest),
         },
         Ok(_) => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_is_not_found_now_is_looked_up_again() {
+        let found = remote_manager("10.0.0.1:2377").await.unwrap();
+        assert_eq!(found[0].addr.to_string(), "10.0.0.1:2377");
+        let error = remote_manager("manager.invalid:2377").await.unwrap_err();
+        assert!(unreachable(&error), "{error:?}");
     }
 }

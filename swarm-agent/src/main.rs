@@ -2,6 +2,7 @@
 
 mod addresses;
 mod certificates;
+mod clock;
 mod config;
 mod data_plane;
 mod datapath_command;
@@ -10,14 +11,18 @@ mod host_facts;
 mod joining;
 mod logs;
 mod maintenance;
+mod making;
 mod membership;
 mod node;
 mod node_key;
+mod remains;
 mod roles;
 mod serve;
 mod session;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 use std::{io::IsTerminal, process::ExitCode};

@@ -1,19 +1,16 @@
-//! How this host becomes a member of a swarm and stops being one: init, join, leave (`roles` has promotion and demotion). One change at a time;
-//! a change that fails leaves nothing behind.
+//! Whether this host is a member of a swarm, and how it stops being one. It becomes one by `making` or `joining`, and changes its
+//! role in `roles`. One change at a time; a change that fails leaves nothing behind.
 
 use std::{
-    net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use swarm_agent_engine_api::{HostError, HostInit, HostJoin};
+use swarm_agent_engine_api::{HostError, HostInit};
 use swarm_core::{id::NodeId, model::Role};
 use swarm_proto::{
-    client::{
-        CaClient, ControlClient, InitRequest, LocalClient, LogsClient, Phase as ManagerPhase,
-    },
-    tls::{self, Credentials, Csr, new_csr},
+    client::{ControlClient, LocalClient, LogsClient},
+    tls::Credentials,
 };
 use tokio::{
     sync::{Mutex, mpsc},
@@ -22,10 +19,11 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    joining::{Attempt, Issued, refused_token, remote_manager, source_towards},
-    node::{Node, Parts},
+    joining::Attempt,
+    node::{Node, NodeError, Parts},
+    remains,
     session::WantedRole,
-    state::{KnownManager, NodeState, make_dir, write_atomic},
+    state::{NodeState, make_dir},
     supervisor::{ManagerCommand, Supervisor},
 };
 
@@ -45,21 +43,36 @@ pub(crate) enum Membership {
     Active {
         /// Which node.
         node: NodeState,
+        /// What it is in the swarm.
+        role: Role,
         /// Its certificate no longer holds.
         expired: bool,
     },
     /// It was one, and could not be started again.
-    Error(String),
+    Error {
+        /// Why.
+        text: String,
+        /// Its certificate no longer holds.
+        expired: bool,
+    },
 }
 
 pub(crate) enum Phase {
     Inactive,
     Pending(Attempt),
     Active(Box<Node>),
-    Error(String),
+    Error { text: String, expired: bool },
 }
 
 impl Phase {
+    fn failed(error: &NodeError) -> Self {
+        error!(%error, "node not started");
+        Self::Error {
+            text: error.to_string(),
+            expired: error.is_expired(),
+        }
+    }
+
     fn membership(&self) -> Membership {
         match self {
             Self::Inactive => Membership::Inactive,
@@ -71,11 +84,15 @@ impl Phase {
                         managers,
                         ..node.state.clone()
                     },
+                    role: node.role,
                     expired: (node.certificates.borrow().as_ref())
                         .is_some_and(|certificates| certificates.expired()),
                 }
             }
-            Self::Error(text) => Membership::Error(text.clone()),
+            Self::Error { text, expired } => Membership::Error {
+                text: text.clone(),
+                expired: *expired,
+            },
         }
     }
 }
@@ -97,12 +114,9 @@ impl Member {
             Ok(None) => Phase::Inactive,
             Ok(Some(state)) => match resumed(&parts, state, roles.clone()).await {
                 Ok(node) => Phase::Active(Box::new(node)),
-                Err(error) => {
-                    error!(%error, "node not started");
-                    Phase::Error(error.to_string())
-                }
+                Err(error) => Phase::failed(&error),
             },
-            Err(error) => Phase::Error(error.to_string()),
+            Err(error) => Phase::failed(&error.into()),
         };
         let last = std::sync::Mutex::new(phase.membership());
         let member = Arc::new(Self {
@@ -131,17 +145,17 @@ impl Member {
 
     /// The control service of this host's manager.
     pub(crate) fn control(&self) -> ControlClient {
-        ControlClient::new(tls::unix(&self.parts.options.manager_socket()))
+        ControlClient::new(self.parts.options.manager_channel())
     }
 
     /// The output of tasks, by this host's manager.
     pub(crate) fn logs(&self) -> LogsClient {
-        LogsClient::new(tls::unix(&self.parts.options.manager_socket()))
+        LogsClient::new(self.parts.options.manager_channel())
     }
 
     /// This host's manager itself.
     pub(crate) fn local(&self) -> LocalClient {
-        LocalClient::new(tls::unix(&self.parts.options.manager_socket()))
+        self.parts.options.local_manager()
     }
 
     /// Compares the kernel's maps with the plan and repairs them.
@@ -151,7 +165,7 @@ impl Member {
                 let verified = node.verify_data_path().await;
                 verified.map_err(|error| failed("verifying the data path", &error))
             }
-            Phase::Inactive | Phase::Pending(_) | Phase::Error(_) => Err(HostError::NotMember),
+            Phase::Inactive | Phase::Pending(_) | Phase::Error { .. } => Err(HostError::NotMember),
         }
     }
 
@@ -164,6 +178,7 @@ impl Member {
         if !matches!(*phase, Phase::Inactive) {
             return Err(HostError::AlreadyMember);
         }
+        self.check_nothing_to_rebuild(&request)?;
         match self.initialize(&request).await {
             Ok(node) => {
                 let id = node.state.node_id.clone();
@@ -171,208 +186,52 @@ impl Member {
                 Ok(id)
             }
             Err(error) => {
-                self.forget().await;
+                self.clear().await;
                 Err(error)
             }
         }
     }
 
-    /// Has this host's manager make a cluster of one from its state. Tasks and packets go on meanwhile; the node keeps its identity.
-    async fn force_new_cluster(
-        &self,
-        phase: &mut Phase,
-        request: &HostInit,
-    ) -> Result<NodeId, HostError> {
-        match phase {
-            Phase::Active(node) if node.state.role == Role::Manager => {
-                node.state = self.rebuild(node.state.clone(), request).await?;
-                Ok(node.state.node_id.clone())
-            }
-            Phase::Error(_) => {
-                let state = self.parts.state.node();
-                let state = state.map_err(|error| failed("reading the node's state", &error))?;
-                let state = state.ok_or(HostError::NotMember)?;
-                let supervisor = self.start_manager()?;
-                let state = self.rebuild(state, request).await?;
-                let node = self.activate(state, Some(supervisor)).await?;
-                let id = node.state.node_id.clone();
-                *phase = Phase::Active(Box::new(node));
-                Ok(id)
-            }
-            Phase::Inactive | Phase::Pending(_) | Phase::Active(_) => Err(HostError::AlreadyMember),
-        }
-    }
-
-    async fn rebuild(
-        &self,
-        mut state: NodeState,
-        request: &HostInit,
-    ) -> Result<NodeState, HostError> {
-        self.await_manager().await?;
-        let data_path = state.data_path_addr;
-        let init = init_request(
-            request,
-            String::new(),
-            data_path,
-            &self.parts.facts.hostname,
-        );
-        let made = self.local().init(&init).await?;
-        state.listen_addr = request.listen;
-        state.advertise_addr = request.advertise;
-        state.managers = vec![KnownManager {
-            node_id: made.node_id,
-            addr: request.advertise,
-        }];
-        let saved = self.parts.state.save_node(&state);
-        saved.map_err(|error| failed("remembering the node", &error))?;
-        Ok(state)
-    }
-
-    async fn initialize(&self, request: &HostInit) -> Result<Node, HostError> {
-        // An agent that died while it made or joined a swarm left a manager whose cluster nobody was told of.
-        let leftover = self.parts.options.manager_state_dir().join("raft.redb");
-        if request.force_new_cluster && leftover.exists() {
-            let reason = format!(
-                "{} is there, but not which node this is; see swarm-manager recover",
-                leftover.display()
-            );
-            return Err(failed_text("rebuilding the cluster", &reason));
-        }
-        self.forget().await;
-        let csr = self.write_key()?;
-        let supervisor = self.start_manager()?;
-        match self.bootstrap(request, csr).await {
-            Ok(state) => self.activate(state, Some(supervisor)).await,
-            Err(error) => {
-                supervisor.stop().await;
-                Err(error)
+    /// Leaves the swarm. Whether a manager may was checked before. Whatever fails, the rest is done.
+    pub(crate) async fn leave(&self) -> Result<(), HostError> {
+        let mut phase = self.phase.lock().await;
+        if let Phase::Pending(attempt) = &*phase {
+            let attempt = attempt.clone();
+            drop(phase);
+            attempt.end().await;
+            phase = self.phase.lock().await;
+            if matches!(*phase, Phase::Inactive) {
+                return Ok(()); // given up; else it had just joined
             }
         }
-    }
-
-    /// Has the started manager make the cluster, and keeps the certificate it gives.
-    async fn bootstrap(&self, request: &HostInit, csr: Csr) -> Result<NodeState, HostError> {
-        self.await_manager().await?;
-        let data_path = request.data_path.unwrap_or_else(|| request.advertise.ip());
-        let made = self
-            .local()
-            .init(&init_request(
-                request,
-                csr.csr_pem,
-                data_path,
-                &self.parts.facts.hostname,
-            ))
-            .await?;
-        let credentials = Credentials {
-            key_pem: csr.key_pem,
-            cert_chain_pem: made.cert_chain_pem,
-            ca_pem: made.ca_pem,
-        };
-        self.save_credentials(&credentials, Role::Manager)?;
-        let own = KnownManager {
-            node_id: made.node_id.clone(),
-            addr: request.advertise,
-        };
-        Ok(NodeState {
-            node_id: made.node_id,
-            role: Role::Manager,
-            listen_addr: request.listen,
-            advertise_addr: request.advertise,
-            data_path_addr: data_path,
-            data_path_port: request.data_path_port,
-            managers: vec![own],
-        })
-    }
-
-    /// Gets a certificate against the token. Asked for once only: each one is another node in the cluster's list.
-    pub(crate) async fn get_certificate(
-        &self,
-        remote: &str,
-        request: &HostJoin,
-    ) -> Result<Issued, HostError> {
-        let csr = self.write_key()?;
-        let issued = CaClient::join(remote, &request.token, &csr, request.availability)
-            .await
-            .map_err(|error| refused_token(error, &request.token))?;
-        let (node_id, role) = (issued.node_id.clone(), issued.role);
-        let data_path_port = issued.data_path_port;
-        self.save_credentials(&issued.into_credentials(csr.key_pem), role)?;
-        Ok(Issued {
-            node_id,
-            role,
-            data_path_port,
-        })
-    }
-
-    /// Joins through one manager with the certificate that was issued.
-    pub(crate) async fn join_at(
-        &self,
-        remote: &str,
-        request: &HostJoin,
-        issued: &Issued,
-    ) -> Result<Node, HostError> {
-        let advertise = match request.advertise {
-            Some(address) => address,
-            None => source_towards(remote)
-                .map(|ip| SocketAddr::new(ip, request.listen.port()))
-                .ok_or_else(|| failed_text("choosing an address to advertise", remote))?,
-        };
-        let Issued {
-            node_id,
-            role,
-            data_path_port,
-        } = issued.clone();
-        let (manager, managers) = match role {
-            Role::Worker => (None, remote_manager(remote).await),
-            Role::Manager => {
-                let supervisor = self
-                    .join_managers(remote, request.listen, advertise)
-                    .await?;
-                let own = KnownManager {
-                    node_id: node_id.clone(),
-                    addr: advertise,
-                };
-                (Some(supervisor), vec![own])
+        match std::mem::replace(&mut *phase, Phase::Inactive) {
+            Phase::Inactive => return Err(HostError::NotMember),
+            Phase::Active(node) => {
+                if node.role == Role::Manager
+                    && let Err(error) = self.local().leave(true).await
+                {
+                    warn!(%error, "other managers were not told");
+                }
+                node.leave().await;
             }
-        };
-        let state = NodeState {
-            node_id,
-            role,
-            listen_addr: request.listen,
-            advertise_addr: advertise,
-            data_path_addr: request.data_path.unwrap_or_else(|| advertise.ip()),
-            data_path_port,
-            managers,
-        };
-        self.activate(state, manager).await
-    }
-
-    /// Starts a manager and has it join the others.
-    pub(crate) async fn join_managers(
-        &self,
-        remote: &str,
-        listen: SocketAddr,
-        advertise: SocketAddr,
-    ) -> Result<Supervisor, HostError> {
-        let supervisor = self.start_manager()?;
-        let joined = async {
-            self.await_manager().await?;
-            if self.has_joined().await? {
-                return Ok(());
-            }
-            let remotes = [remote.to_owned()];
-            Ok(self.local().join(&remotes, listen, advertise).await?)
-        };
-        match joined.await {
-            Ok(()) => Ok(supervisor),
-            Err(error) => {
-                supervisor.stop().await;
-                Err(error)
-            }
+            Phase::Pending(_) | Phase::Error { .. } => {}
         }
+        let problems = self.clear().await;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let error = failed_text("leaving the swarm", &problems.join("; "));
+        if !matches!(self.parts.state.node(), Ok(None)) {
+            // A restart would find a member: it is one until it can be forgotten.
+            *phase = Phase::Error {
+                text: error.to_string(),
+                expired: false,
+            };
+        }
+        Err(error)
     }
 
-    async fn activate(
+    pub(crate) async fn activate(
         &self,
         state: NodeState,
         manager: Option<Supervisor>,
@@ -389,50 +248,14 @@ impl Member {
         Ok(node)
     }
 
-    /// Leaves the swarm. Whether a manager may was checked before.
-    pub(crate) async fn leave(&self) -> Result<(), HostError> {
-        let mut phase = self.phase.lock().await;
-        match std::mem::replace(&mut *phase, Phase::Inactive) {
-            Phase::Inactive => return Err(HostError::NotMember),
-            Phase::Active(node) => {
-                if node.state.role == Role::Manager
-                    && let Err(error) = self.local().leave(true).await
-                {
-                    warn!(%error, "other managers were not told");
-                }
-                let left = node.leave(&self.parts.netlink).await;
-                left.map_err(|error| failed("leaving the swarm", &error))?;
-            }
-            Phase::Pending(attempt) => attempt.end().await,
-            Phase::Error(_) => {}
-        }
-        self.forget().await;
-        Ok(())
-    }
-
-    /// Whether the manager here is a member already: an earlier agent had it join and ended before it could write that
-    /// down. One that the cluster knows no more is made to forget it.
-    pub(crate) async fn has_joined(&self) -> Result<bool, HostError> {
-        let state = self.local().status().await?;
-        let (ManagerPhase::Running, Some(node)) = (state.phase, state.node_id) else {
-            return Ok(false);
-        };
-        let recorded = self.control().node(node.as_str()).await?.manager;
-        let member = recorded.is_some_and(|manager| manager.raft_id == state.raft_id);
-        if !member {
-            self.local().leave(true).await?;
-        }
-        Ok(member)
-    }
-
     pub(crate) fn start_manager(&self) -> Result<Supervisor, HostError> {
-        ManagerCommand::new(&self.parts.options)
+        ManagerCommand::new(&self.parts.options, &self.parts.state)
             .and_then(Supervisor::start)
             .map_err(|error| failed("starting the manager", &error))
     }
 
     /// Waits until the manager answers on its socket.
-    async fn await_manager(&self) -> Result<(), HostError> {
+    pub(crate) async fn await_manager(&self) -> Result<(), HostError> {
         let deadline = Instant::now() + MANAGER_START_DEADLINE;
         loop {
             match self.local().status().await {
@@ -447,54 +270,23 @@ impl Member {
         }
     }
 
-    /// Makes the node's key where the manager finds it.
-    fn write_key(&self) -> Result<Csr, HostError> {
-        let directory = self.parts.options.certificates_dir();
-        let csr = new_csr().map_err(|error| failed("making a key", &error))?;
-        let path = directory.join(tls::KEY_FILE);
-        make_dir(&directory, 0o750)
-            .and_then(|()| write_atomic(&path, csr.key_pem.as_bytes(), 0o640))
-            .map_err(|error| failed("keeping the key", &error))?;
-        Ok(csr)
-    }
-
-    fn save_credentials(&self, credentials: &Credentials, role: Role) -> Result<(), HostError> {
+    pub(crate) fn save_credentials(
+        &self,
+        credentials: &Credentials,
+        role: Role,
+    ) -> Result<(), HostError> {
+        let made = make_dir(&self.parts.options.certificates_dir(), 0o750);
+        made.map_err(|error| failed("keeping the certificate", &error))?;
         let saved = self.parts.key.save(credentials, role);
         saved.map_err(|error| failed("keeping the certificate", &error))?;
-        ManagerCommand::new(&self.parts.options)
+        ManagerCommand::new(&self.parts.options, &self.parts.state)
             .and_then(|command| command.prepare())
             .map_err(|error| failed("handing the certificate to the manager", &error))
     }
 
-    pub(crate) async fn forget(&self) {
-        if let Ok(command) = ManagerCommand::new(&self.parts.options) {
-            command.stop_running().await;
-        }
-        self.parts.key.forget();
-        if let Err(error) = self.parts.state.forget() {
-            error!(%error, "the swarm's files stay");
-        }
-    }
-}
-
-fn init_request(
-    request: &HostInit,
-    csr_pem: String,
-    data_path: IpAddr,
-    hostname: &str,
-) -> InitRequest {
-    InitRequest {
-        csr_pem,
-        listen_addr: request.listen,
-        advertise_addr: request.advertise,
-        data_path_addr: Some(data_path),
-        hostname: hostname.to_owned(),
-        spec: request.spec.clone(),
-        force_new_cluster: request.force_new_cluster,
-        default_address_pools: request.address_pools.clone(),
-        subnet_size: request.subnet_size,
-        data_path_port: request.data_path_port,
-        availability: request.availability,
+    /// Removes whatever an earlier membership, or one that did not come about, left on this host.
+    pub(crate) async fn clear(&self) -> Vec<String> {
+        remains::remove(&self.parts).await
     }
 }
 
@@ -503,21 +295,19 @@ async fn resumed(
     parts: &Parts,
     mut state: NodeState,
     roles: mpsc::UnboundedSender<WantedRole>,
-) -> Result<Node, HostError> {
-    let moved = parts.options.moved_to().transpose();
-    let moved = moved.map_err(|error| failed("--advertise-addr", &error))?;
+) -> Result<Node, NodeError> {
+    let moved = parts.options.advertise_addr;
+    let moved = moved.map(|addr| addr.of_manager(state.listen_addr));
     if let Some(addr) = moved.filter(|addr| *addr != state.advertise_addr) {
         info!(from = %state.advertise_addr, to = %addr, "this node has moved");
+        state.move_to(addr);
+        parts.state.save_node(&state)?;
         // A manager that outlived the last agent still says the old address.
-        if let Ok(command) = ManagerCommand::new(&parts.options) {
+        if let Ok(command) = ManagerCommand::new(&parts.options, &parts.state) {
             command.stop_running().await;
         }
-        state.move_to(addr);
-        let saved = parts.state.save_node(&state);
-        saved.map_err(|error| failed("remembering the address", &error))?;
     }
-    let started = Node::start(parts, state, None, roles).await;
-    started.map_err(|error| failed("starting the node", &error))
+    Node::start(parts, state, None, roles).await
 }
 
 pub(crate) fn failed(what: &str, error: &dyn std::error::Error) -> HostError {
@@ -530,3 +320,7 @@ pub(crate) fn failed_text(what: &str, reason: &str) -> HostError {
         reason: reason.to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "membership_test.rs"]
+mod tests;

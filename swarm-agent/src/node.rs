@@ -6,15 +6,11 @@ use std::{fs, io, sync::Arc, time::Duration};
 use swarm_agent_datapath::{AttachMode, DataPath, DataPathConfig, DataPathError};
 use swarm_agent_executor::Executor;
 use swarm_agent_net::{
-    NetError, Netlink, Sandboxes, dns::Upstreams, files::nameservers, host_pair,
-    netns::current_cookie,
+    NetError, Netlink, Sandboxes, dns::Upstreams, files::nameservers, netns::current_cookie,
 };
 use swarm_common::Addr;
 use swarm_core::{datapath::LocalFacts, model::Role};
-use swarm_proto::{
-    client::{Hello, LocalClient},
-    tls::{self, Credentials, CredentialsError},
-};
+use swarm_proto::client::Hello;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -49,9 +45,6 @@ pub(crate) enum NodeError {
     /// The certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// A change of its files was interrupted and cannot be finished.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
     /// The kernel's programs and maps.
     #[error(transparent)]
     DataPath(#[from] DataPathError),
@@ -72,6 +65,13 @@ pub(crate) enum NodeError {
     Io(#[from] io::Error),
 }
 
+impl NodeError {
+    /// Whether the node's certificate has expired.
+    pub(crate) fn is_expired(&self) -> bool {
+        matches!(self, Self::Certificate(CertificateError::Expired { .. }))
+    }
+}
+
 /// What every node of this agent is made with.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -88,6 +88,8 @@ pub(crate) struct Parts {
 pub(crate) struct Node {
     /// Which node it is.
     pub(crate) state: NodeState,
+    /// What it is by now: its manager runs and has joined, or has ended and is forgotten. Its certificate says what it is to be.
+    pub(crate) role: Role,
     /// Its certificate, shared with all its connections; `None` while the swarm is locked.
     pub(crate) certificates: watch::Receiver<Option<Arc<Certificates>>>,
     /// Where managers are.
@@ -109,28 +111,47 @@ impl Node {
         manager: Option<Supervisor>,
         roles: mpsc::UnboundedSender<WantedRole>,
     ) -> Result<Self, NodeError> {
-        Credentials::recover(&parts.options.certificates_dir())?;
-        match parts.key.identity() {
-            Err(error) if error.is_locked() && state.role == Role::Manager => {}
-            read => certificates::check(&read?.0)?,
-        }
-        let supervisor = match (state.role, manager) {
-            (Role::Manager, None) => Some(Supervisor::start(ManagerCommand::new(&parts.options)?)?),
-            (Role::Manager | Role::Worker, manager) => manager,
+        let role = certified_role(&parts.key)?;
+        let supervisor = match (role, manager) {
+            (Role::Manager, None) => {
+                let command = ManagerCommand::new(&parts.options, &parts.state)?;
+                Some(Supervisor::start(command)?)
+            }
+            (Role::Manager, manager) => manager,
+            (Role::Worker, _) => {
+                end_manager(parts, None).await?; // a demotion that an earlier agent began
+                None
+            }
         };
         let plane = open_data_plane(parts, &state).await?;
         let host = Arc::new(HostServices {
             executor: Arc::clone(&parts.executor),
-            sandboxes: Sandboxes::open(parts.options.run_dir.join("netns"))?,
+            sandboxes: Sandboxes::open(parts.options.namespaces_dir())?,
             plane: plane.clone(),
             netlink: parts.netlink.clone(),
             upstreams: upstreams()?,
         });
-        let follow = addresses::follow(parts.netlink.clone(), plane.clone(), state.advertise_addr);
         let worker = Worker::start(parts.state.clone(), host).await?;
+        let mut node = Self::connect(parts, state, role, plane, worker, roles);
+        node.manage(parts, supervisor);
+        Ok(node)
+    }
+
+    /// Opens the session and follows what changes.
+    fn connect(
+        parts: &Parts,
+        state: NodeState,
+        role: Role,
+        plane: DataPlane,
+        worker: mpsc::UnboundedSender<worker::Command>,
+        roles: mpsc::UnboundedSender<WantedRole>,
+    ) -> Self {
         let (managers, known_managers) = watch::channel(state.managers.clone());
         let (stop, stopped) = watch::channel(false);
-        let known_changes = managers.subscribe();
+        let follow = addresses::follow(parts.netlink.clone(), plane.clone(), state.advertise_addr);
+        tokio::spawn(until(stop.subscribe(), follow));
+        let remember = remember_managers(parts.state.clone(), managers.subscribe());
+        tokio::spawn(until(stop.subscribe(), remember));
         let (opened, certificates) = watch::channel(None);
         let connection = Connection {
             key: Arc::clone(&parts.key),
@@ -143,11 +164,9 @@ impl Node {
             worker: worker.clone(),
             roles,
         };
-        tokio::spawn(until(stop.subscribe(), follow));
-        let remember = remember_managers(parts.state.clone(), known_changes);
-        tokio::spawn(until(stop.subscribe(), remember));
-        let mut node = Self {
+        Self {
             state,
+            role,
             certificates,
             managers: known_managers,
             supervisor: None,
@@ -156,20 +175,28 @@ impl Node {
             worker,
             session: tokio::spawn(connection.run(stopped)),
             stop,
-        };
-        node.manage(parts, supervisor);
-        Ok(node)
+        }
     }
 
-    fn manage(&mut self, parts: &Parts, supervisor: Option<Supervisor>) {
-        let manager = || LocalClient::new(tls::unix(&parts.options.manager_socket()));
+    /// Keeps a started manager running, and the private key sealed as it says.
+    pub(crate) fn manage(&mut self, parts: &Parts, supervisor: Option<Supervisor>) {
+        let manager = || parts.options.local_manager();
         let follow = |_: &Supervisor| tokio::spawn(Arc::clone(&parts.key).follow(manager()));
         self.sealing = supervisor.as_ref().map(follow).map(AbortOnDropHandle::new);
         self.supervisor = supervisor;
     }
 
-    /// Ends the session and all tasks, and takes the data plane down: the node leaves the swarm.
-    pub(crate) async fn leave(self, netlink: &Netlink) -> Result<(), NodeError> {
+    /// Ends the manager and forgets Raft's state: a node that is promoted again joins as a new member. Only then is it a worker, so
+    /// that what failed is tried again.
+    pub(crate) async fn demote(&mut self, parts: &Parts) -> Result<(), StateError> {
+        self.sealing = None;
+        end_manager(parts, self.supervisor.take()).await?;
+        self.role = Role::Worker;
+        Ok(())
+    }
+
+    /// Ends the session, all tasks, the data plane and the manager, as far as they end. What stays is removed as remains.
+    pub(crate) async fn leave(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.session.await {
             warn!(%error, "session ended badly");
@@ -180,31 +207,39 @@ impl Node {
         {
             warn!("tasks did not end within {CLEAR_DEADLINE:?}");
         }
-        self.plane.destroy().await?;
-        host_pair::remove(netlink).await?;
+        if let Err(error) = self.plane.destroy().await {
+            warn!(%error, "the data plane did not go by itself");
+        }
         if let Some(supervisor) = self.supervisor {
             supervisor.stop().await;
         }
-        Ok(())
     }
 
     /// Compares the kernel's maps with the plan and repairs them.
     pub(crate) async fn verify_data_path(&self) -> Result<String, NodeError> {
         Ok(self.plane.verify().await?)
     }
+}
 
-    /// Takes a started manager over: the node was promoted.
-    pub(crate) fn promoted(&mut self, parts: &Parts, supervisor: Supervisor) {
-        self.state.role = Role::Manager;
-        self.manage(parts, Some(supervisor));
+/// The role in the node's certificate. Refuses one that has expired, or whose key cannot be read and is no manager's to unlock.
+fn certified_role(key: &NodeKey) -> Result<Role, NodeError> {
+    let peer = key.peer()?;
+    certificates::check(&peer)?;
+    match key.identity() {
+        Err(error) if error.is_locked() && peer.role == Role::Manager => {}
+        read => drop(read?),
     }
+    Ok(peer.role)
+}
 
-    /// Gives the manager back: the node was demoted.
-    pub(crate) fn demoted(&mut self) -> Option<Supervisor> {
-        self.state.role = Role::Worker;
-        self.sealing = None;
-        self.supervisor.take()
+/// Ends the manager of a worker, adopted or not, and forgets its state.
+async fn end_manager(parts: &Parts, supervisor: Option<Supervisor>) -> Result<(), StateError> {
+    if let Some(supervisor) = supervisor {
+        supervisor.stop().await;
+    } else if let Ok(command) = ManagerCommand::new(&parts.options, &parts.state) {
+        command.stop_running().await;
     }
+    parts.state.forget_manager()
 }
 
 /// What talks to the managers of the swarm, once the node's private key is open.
@@ -322,5 +357,31 @@ fn upstreams() -> Result<Upstreams, io::Error> {
         Ok(text) => Ok(Upstreams::from_nameservers(nameservers(&text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Upstreams::new([])),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// A node of which only the membership is there.
+    pub(crate) fn bare(
+        state: NodeState,
+        role: Role,
+        certificates: Option<Arc<Certificates>>,
+    ) -> Self {
+        let (_, managers) = watch::channel(state.managers.clone());
+        let (_, certificates) = watch::channel(certificates);
+        let (worker, _) = mpsc::unbounded_channel();
+        Self {
+            state,
+            role,
+            certificates,
+            managers,
+            supervisor: None,
+            sealing: None,
+            plane: DataPlane::scripted([]),
+            worker,
+            session: tokio::spawn(async {}),
+            stop: watch::Sender::default(),
+        }
     }
 }

@@ -100,6 +100,9 @@ impl Session {
         let mut pause = RECONNECT_PAUSE.0;
         loop {
             let managers = self.managers.borrow().clone();
+            if managers.is_empty() {
+                warn!("no manager is known: `swarm leave` and join again");
+            }
             for manager in managers {
                 let manager = manager.addr;
                 let (opened, error) = self.hold(manager).await;
@@ -161,38 +164,31 @@ impl Session {
         heartbeat_interval: Duration,
     ) -> SessionError {
         let (reports, mut outbox) = mpsc::unbounded_channel();
-        if self
-            .worker
-            .send(worker::Command::Connected(reports))
-            .is_err()
-        {
+        let connected = worker::Command::Connected(reports);
+        if self.worker.send(connected).is_err() {
             return SessionError::Closed;
         }
         let mut heartbeat = heartbeats(heartbeat_interval);
         let mut facts = self.facts.clone();
         facts.mark_changed(); // it may have changed since the hello
         loop {
-            let sent = tokio::select! {
-                Ok(()) = facts.changed() => {
-                    let description = self.hello().description;
-                    sender.send(&AgentEvent::Description(description)).await
+            let send = tokio::select! {
+                Ok(()) = facts.changed() => AgentEvent::Description(self.hello().description),
+                _ = heartbeat.tick() => AgentEvent::Heartbeat,
+                Some(report) = outbox.recv() => report,
+                event = receiver.next() => {
+                    match event {
+                        Ok(Some(ManagerEvent::HeartbeatChanged(period))) => {
+                            heartbeat = heartbeats(period);
+                        }
+                        Ok(Some(event)) => self.deliver(event),
+                        Ok(None) => return SessionError::Closed,
+                        Err(error) => return error.into(),
+                    }
+                    continue;
                 }
-                _ = heartbeat.tick() => sender.send(&AgentEvent::Heartbeat).await,
-                Some(report) = outbox.recv() => sender.send(&report).await,
-                event = receiver.next() => match event {
-                    Ok(Some(ManagerEvent::HeartbeatChanged(period))) => {
-                        heartbeat = heartbeats(period);
-                        Ok(())
-                    }
-                    Ok(Some(event)) => {
-                        self.deliver(event);
-                        Ok(())
-                    }
-                    Ok(None) => return SessionError::Closed,
-                    Err(error) => Err(error),
-                },
             };
-            if let Err(error) = sent {
+            if let Err(error) = sender.send(&send).await {
                 return error.into();
             }
         }

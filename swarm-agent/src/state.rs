@@ -2,10 +2,9 @@
 //! the data path go on while no manager answers. Files are replaced atomically; a torn write leaves the old file.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -14,8 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use swarm_core::{
     dispatch::{Assignment, AssignmentKey},
     id::NodeId,
-    model::Role,
 };
+use swarm_proto::tls::replace_file;
 
 use crate::worker::LocalTasks;
 
@@ -40,13 +39,11 @@ pub(crate) enum StateError {
     },
 }
 
-/// Which node this host is.
+/// Which node this host is. Its role is its certificate's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeState {
     /// Common name of the certificate.
     pub(crate) node_id: NodeId,
-    /// Role of the certificate.
-    pub(crate) role: Role,
     /// Where the manager listens, if this is one.
     pub(crate) listen_addr: SocketAddr,
     /// Where others reach this node's manager.
@@ -152,16 +149,15 @@ impl StateDir {
         write_json(&self.root.join("tasks.json"), tasks)
     }
 
-    /// Forgets the swarm: identity, assignments and the manager's data.
+    /// Forgets the swarm: identity, assignments and the manager's data; as much of it as can be removed.
     pub(crate) fn forget(&self) -> Result<(), StateError> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        for name in ["node.json", "assignments.json", "tasks.json"] {
-            remove(&self.root.join(name), |path| fs::remove_file(path))?;
-        }
-        for name in ["certificates", "manager"] {
-            remove(&self.root.join(name), |path| fs::remove_dir_all(path))?;
-        }
-        Ok(())
+        let files = ["node.json", "assignments.json", "tasks.json"];
+        let directories = ["certificates", "manager"];
+        let files = files.map(|name| remove(&self.root.join(name), |path| fs::remove_file(path)));
+        let directories =
+            directories.map(|name| remove(&self.root.join(name), |path| fs::remove_dir_all(path)));
+        files.into_iter().chain(directories).collect()
     }
 }
 
@@ -177,21 +173,7 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StateError> {
 
 /// Writes a file so that after a crash either the old or the whole new content is there.
 pub(crate) fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), StateError> {
-    let temporary = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        path.parent()
-            .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-    };
-    write().map_err(|source| StateError::Io {
+    replace_file(path, content, mode).map_err(|source| StateError::Io {
         path: path.to_owned(),
         source,
     })
@@ -234,29 +216,15 @@ fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sample() -> NodeState {
-        NodeState {
-            node_id: "0123456789abcdefghijklmno".parse().unwrap(),
-            role: Role::Manager,
-            listen_addr: "0.0.0.0:2377".parse().unwrap(),
-            advertise_addr: "10.1.0.1:2377".parse().unwrap(),
-            data_path_addr: "10.1.0.1".parse().unwrap(),
-            data_path_port: 4789,
-            managers: vec![KnownManager {
-                node_id: NodeId::default(),
-                addr: "10.1.0.1:2377".parse().unwrap(),
-            }],
-        }
-    }
+    use crate::testing::node_state;
 
     #[test]
     fn a_node_is_remembered_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
         assert_eq!(state.node().unwrap(), None);
-        state.save_node(&sample()).unwrap();
-        assert_eq!(state.node().unwrap(), Some(sample()));
+        state.save_node(&node_state()).unwrap();
+        assert_eq!(state.node().unwrap(), Some(node_state()));
         let others = [KnownManager {
             node_id: NodeId::default(),
             addr: "10.1.0.2:2377".parse().unwrap(),
@@ -276,14 +244,25 @@ mod tests {
 
     #[test]
     fn a_node_that_moves_takes_what_was_at_its_old_address_along() {
-        let mut node = sample();
+        let mut node = node_state();
         node.move_to("10.9.0.1:2400".parse().unwrap());
         assert_eq!(node.data_path_addr, node.advertise_addr.ip());
         assert_eq!(node.managers[0].addr, node.advertise_addr);
-        let mut apart = sample();
+        let mut apart = node_state();
         apart.data_path_addr = "172.16.0.1".parse().unwrap();
         apart.move_to("10.9.0.1:2400".parse().unwrap());
         assert_eq!(apart.data_path_addr.to_string(), "172.16.0.1");
+    }
+
+    #[test]
+    fn a_role_that_an_earlier_version_wrote_down_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let mut json = serde_json::to_value(node_state()).unwrap();
+        assert!(json.get("role").is_none(), "{json}");
+        json["role"] = "Manager".into();
+        fs::write(dir.path().join("node.json"), json.to_string()).unwrap();
+        assert_eq!(state.node().unwrap(), Some(node_state()));
     }
 
     #[test]

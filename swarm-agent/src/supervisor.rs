@@ -6,7 +6,7 @@ use std::{
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -21,11 +21,13 @@ use tracing::{info, warn};
 
 use crate::{
     config::Options,
-    state::{StateError, make_dir, write_atomic},
+    state::{StateDir, StateError, make_dir, write_atomic},
 };
 
 /// First and longest pause before a dead manager is started again.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A manager that ran this long did not die of what ended the one before.
+const LONG_RUN: Duration = Duration::from_secs(30);
 /// How often an adopted manager, which is not our child, is looked at.
 const LIVENESS_PERIOD: Duration = Duration::from_millis(50);
 /// How long a manager may take to end after SIGTERM (it hands leadership over first).
@@ -70,19 +72,19 @@ pub(crate) struct ManagerCommand {
     log_file: PathBuf,
     /// The node's key and certificates, which the manager reads.
     certificates: PathBuf,
+    /// Where it is written down how others reach this node's manager.
+    state: StateDir,
 }
 
 impl ManagerCommand {
     /// The command for these options.
-    pub(crate) fn new(options: &Options) -> Result<Self, SupervisorError> {
+    pub(crate) fn new(options: &Options, state: &StateDir) -> Result<Self, SupervisorError> {
         let name = options.manager_user.clone();
         let user = User::from_name(&name)
             .ok()
             .flatten()
             .ok_or(SupervisorError::UnknownUser { name })?;
         let text = |path: &Path| path.display().to_string();
-        let moved = options.moved_to().and_then(Result::ok);
-        let moved = moved.map(|addr| format!("--advertise-addr={addr}"));
         let arguments = vec![
             String::from("daemon"),
             String::from("--state-dir"),
@@ -94,13 +96,21 @@ impl ManagerCommand {
         ];
         Ok(Self {
             program: options.manager_program(),
-            arguments: arguments.into_iter().chain(moved).collect(),
+            arguments,
             user,
             directories: vec![options.manager_state_dir(), options.manager_run_dir()],
             pid_file: options.state_dir.join("manager.pid"),
             log_file: options.state_dir.join("manager.log"),
             certificates: options.certificates_dir(),
+            state: state.clone(),
         })
+    }
+
+    /// How others reach the node as it is now: an agent that was told of a new address, or a cluster that was made anew, changed it
+    /// while the manager had another one in mind. Nothing before the node is a member.
+    fn address(&self) -> Result<Option<String>, StateError> {
+        let node = self.state.node()?;
+        Ok(node.map(|node| format!("--advertise-addr={}", node.advertise_addr)))
     }
 
     /// Makes the manager's directories and gives it the right to read the node's key.
@@ -165,6 +175,7 @@ impl ManagerCommand {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
+            .args(self.address()?)
             .uid(self.user.uid.as_raw())
             .gid(self.user.gid.as_raw())
             .process_group(0)
@@ -234,26 +245,59 @@ impl Supervisor {
 }
 
 async fn supervise(command: ManagerCommand, first: Pid, mut stopped: watch::Receiver<bool>) {
-    let mut pid = first;
-    let mut pause = RESTART_PAUSE.0;
+    let mut running = Some(first);
+    let mut pauses = RestartPauses::default();
     loop {
-        tokio::select! {
-            () = told_to_stop(&mut stopped) => {
-                stop(pid).await;
-                remove_pid_file(&command.pid_file);
-                return;
+        let began = Instant::now();
+        if let Some(pid) = running {
+            tokio::select! {
+                () = told_to_stop(&mut stopped) => {
+                    stop(pid).await;
+                    break;
+                }
+                () = ended(pid) => warn!(%pid, "manager ended"),
             }
-            () = ended(pid) => warn!(%pid, "manager ended"),
         }
-        if timeout(pause, told_to_stop(&mut stopped)).await.is_ok() {
-            remove_pid_file(&command.pid_file);
-            return;
+        if timeout(pauses.after(began.elapsed()), told_to_stop(&mut stopped))
+            .await
+            .is_ok()
+        {
+            break;
         }
-        pause = (pause * 2).min(RESTART_PAUSE.1);
-        match command.spawn() {
-            Ok(next) => pid = next,
-            Err(error) => warn!(%error, "manager not restarted"),
+        running = match command.spawn() {
+            Ok(pid) => Some(pid),
+            Err(error) => {
+                warn!(%error, "manager not restarted");
+                None
+            }
+        };
+    }
+    remove_pid_file(&command.pid_file);
+}
+
+/// How long a dead manager is left alone: longer each time, until one lived long.
+#[derive(Debug)]
+struct RestartPauses {
+    next: Duration,
+}
+
+impl Default for RestartPauses {
+    fn default() -> Self {
+        Self {
+            next: RESTART_PAUSE.0,
         }
+    }
+}
+
+impl RestartPauses {
+    /// The pause after a manager that ran this long.
+    fn after(&mut self, run: Duration) -> Duration {
+        if run >= LONG_RUN {
+            *self = Self::default();
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(RESTART_PAUSE.1);
+        pause
     }
 }
 
@@ -297,5 +341,70 @@ fn remove_pid_file(path: &Path) {
             warn!(path = %path.display(), %error, "stale file stays");
         }
         Ok(()) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn the_pause_grows_and_goes_back_after_a_long_run() {
+        let mut pauses = RestartPauses::default();
+        let mut after = |seconds| pauses.after(Duration::from_secs(seconds)).as_millis();
+        let short: Vec<_> = (0..8).map(|_| after(1)).collect();
+        assert_eq!(short, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!([after(30), after(1)], [100, 200]);
+    }
+
+    /// A program that writes down its arguments and stays.
+    fn program(dir: &Path) -> PathBuf {
+        let path = dir.join("program");
+        let text = format!(
+            "#!/bin/sh\necho \"$@\" >> {}\nexec sleep 1000\n",
+            dir.join("calls").display()
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    async fn calls(dir: &Path, count: usize) -> Vec<String> {
+        let wait = async {
+            loop {
+                let text = fs::read_to_string(dir.join("calls")).unwrap_or_default();
+                let calls: Vec<_> = text.lines().map(str::to_owned).collect();
+                if calls.len() >= count {
+                    return calls;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = timeout(Duration::from_secs(20), wait).await;
+        waited.unwrap_or_else(|_| panic!("{count} starts of the manager"))
+    }
+
+    #[tokio::test]
+    async fn a_manager_is_started_again_where_its_node_is_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = testing::options(dir.path(), &["--advertise-addr", "10.9.9.9:1"]);
+        options.manager_binary = Some(program(dir.path()));
+        let state = StateDir::open(&options.state_dir).unwrap();
+        let command = ManagerCommand::new(&options, &state).unwrap();
+        let pid_file = command.pid_file.clone();
+        let supervisor = Supervisor::start(command).unwrap();
+        let first = calls(dir.path(), 1).await;
+        assert!(!first[0].contains("--advertise-addr"), "{first:?}");
+        state.save_node(&testing::node_state()).unwrap();
+        let pid: i32 = fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let second = calls(dir.path(), 2).await;
+        let expected = format!("--advertise-addr={}", testing::node_state().advertise_addr);
+        assert!(second[1].ends_with(&expected), "{second:?}");
+        supervisor.stop().await;
+        assert!(!pid_file.exists());
     }
 }

@@ -128,7 +128,7 @@ fn sealed(dir: &Path, source: SealedKeyError) -> CredentialsError {
 }
 
 /// Replaces a file as a whole, synced, readable for the group that its directory belongs to if `mode` says so.
-pub(super) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let temporary = path.with_extension("new");
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -20,7 +20,9 @@ mod verify;
 pub use clock::{handshake_error, utc};
 pub(crate) use connect::NotAManager;
 pub use connect::{anonymous, any_manager, exact_node, unix, unverified};
-pub use credentials::{CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, reseal_key};
+pub use credentials::{
+    CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, replace_file, reseal_key,
+};
 pub use identity::{Identity, Peer};
 pub use issuer::{issuer_of, root_issuer};
 pub use keys::{Csr, CsrError, new_csr};

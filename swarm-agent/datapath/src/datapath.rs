@@ -155,15 +155,19 @@ impl DataPath {
             self.links.detach(Hook::Task(key.ifindex))?;
         }
         self.links.remove_all()?;
-        for layout in layouts(&self.config.bpffs)? {
-            remove_pins(&self.config.bpffs.join(layout))?;
+        remove_maps(&self.config.bpffs)
+    }
+
+    /// Removes what agents of this host left pinned in `bpffs`, whether or not it could be opened.
+    pub fn remove(bpffs: &Path) -> Result<(), DataPathError> {
+        let inspect = |source| bpffs::failed("inspect", bpffs, source);
+        if !bpffs.exists() || !bpffs::is_bpffs(bpffs).map_err(inspect)? {
+            return Ok(());
         }
-        match fs::remove_dir(&self.config.bpffs) {
-            // The directory is the mount point itself: not ours to unmount.
-            Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => Ok(()),
-            Err(error) => Err(bpffs::failed("remove", &self.config.bpffs, error)),
-            Ok(()) => Ok(()),
-        }
+        let links = Links::open(bpffs, probe(bpffs).tcx)?;
+        links.detach_filters()?;
+        links.remove_all()?;
+        remove_maps(bpffs)
     }
 
     /// Puts this agent's programs behind every link and removes the maps of other layouts.
@@ -227,6 +231,19 @@ impl Observer {
     /// How many plans have been applied.
     pub fn generation(&self) -> Result<u64, DataPathError> {
         Ok(self.maps.meta()?.generation)
+    }
+}
+
+/// Removes the maps of all layouts, and the host's directory unless it is a mount point.
+fn remove_maps(bpffs: &Path) -> Result<(), DataPathError> {
+    for layout in layouts(bpffs)? {
+        remove_pins(&bpffs.join(layout))?;
+    }
+    match fs::remove_dir(bpffs) {
+        // The directory is the mount point itself: not ours to unmount.
+        Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => Ok(()),
+        Err(error) => Err(bpffs::failed("remove", bpffs, error)),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -18,7 +18,7 @@ use aya::programs::{
     CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, SchedClassifier, TcAttachType,
 };
 use nix::libc::{EEXIST, ENODEV, ENOENT, ENOLINK};
-use nix::net::if_::if_indextoname;
+use nix::net::if_::{if_indextoname, if_nameindex};
 use std::os::fd::AsFd;
 
 use crate::bpffs;
@@ -184,6 +184,19 @@ impl Links {
             }
         }
         Ok(removed)
+    }
+
+    /// Takes our filters off all interfaces of this host where they are no links and so left no pin.
+    pub(crate) fn detach_filters(&self) -> Result<(), DataPathError> {
+        if self.tcx {
+            return Ok(());
+        }
+        let interfaces =
+            if_nameindex().map_err(|errno| link_failed("list", &self.directory, errno.into()))?;
+        for interface in &interfaces {
+            detach_clsact(Hook::Task(interface.index()));
+        }
+        Ok(())
     }
 
     /// Removes every link.

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use futures::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 
 use crate::error::NetError;
@@ -31,14 +30,8 @@ pub struct Underlay {
 impl Netlink {
     /// All addresses of the namespace, loopback included, in a stable order.
     pub async fn addresses(&self) -> Result<Vec<InterfaceAddress>, NetError> {
-        let messages: Vec<AddressMessage> = self
-            .handle()
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(failed("list", "addresses"))?;
+        let messages = self.list(|handle| handle.address().get().execute()).await;
+        let messages = messages.map_err(failed("list", "addresses"))?;
         let mut addresses: Vec<_> = messages.iter().filter_map(InterfaceAddress::read).collect();
         addresses.sort();
         Ok(addresses)
@@ -78,16 +71,12 @@ impl Netlink {
 
     /// Removes an address from an interface; a missing one is fine.
     pub async fn remove_address(&self, unwanted: InterfaceAddress) -> Result<(), NetError> {
-        let request = self
-            .handle()
-            .address()
-            .get()
-            .set_link_index_filter(unwanted.ifindex)
-            .execute();
-        let messages: Vec<AddressMessage> = request
-            .try_collect()
-            .await
-            .map_err(failed("list", "addresses"))?;
+        let of_link = |handle: &rtnetlink::Handle| {
+            let addresses = handle.address().get();
+            addresses.set_link_index_filter(unwanted.ifindex).execute()
+        };
+        let messages = self.list(of_link).await;
+        let messages = messages.map_err(failed("list", "addresses"))?;
         for message in messages {
             if InterfaceAddress::read(&message) == Some(unwanted) {
                 let removed = self.handle().address().del(message).execute().await;

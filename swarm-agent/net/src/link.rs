@@ -71,14 +71,8 @@ pub struct VethEnds {
 impl Netlink {
     /// All interfaces of the namespace, by index.
     pub async fn links(&self) -> Result<Vec<Link>, NetError> {
-        let messages: Vec<LinkMessage> = self
-            .handle()
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(failed("list", "links"))?;
+        let messages = self.list(|handle| handle.link().get().execute()).await;
+        let messages = messages.map_err(failed("list", "links"))?;
         let mut links: Vec<Link> = messages.iter().map(Link::read).collect();
         links.sort_by_key(|link| link.index);
         Ok(links)

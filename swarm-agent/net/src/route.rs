@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use futures::TryStreamExt;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 use rtnetlink::RouteMessageBuilder;
 
@@ -44,14 +43,8 @@ impl Netlink {
     /// The IPv4 default route with the smallest metric.
     pub async fn default_route(&self) -> Result<Option<DefaultRoute>, NetError> {
         let everything = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let routes: Vec<RouteMessage> = self
-            .handle()
-            .route()
-            .get(everything)
-            .execute()
-            .try_collect()
-            .await
-            .map_err(failed("list", "routes"))?;
+        let routes = self.list(|handle| handle.route().get(everything).execute());
+        let routes = routes.await.map_err(failed("list", "routes"))?;
         Ok(routes
             .iter()
             .filter_map(DefaultRoute::read)

@@ -29,8 +29,8 @@ use swarm_proto::client::Phase;
 
 use super::containers::{container, image};
 use crate::{
-    certificates::EXPIRED,
     membership::{self, Member},
+    state::NodeState,
     worker::spec::{LOCAL_GATEWAY, LOCAL_PREFIX_LEN, credentials},
 };
 
@@ -83,6 +83,33 @@ impl LocalHost {
             Err(error) => (false, false, error.to_string()),
         }
     }
+
+    /// The place of a running node.
+    async fn active(&self, node: NodeState, role: Role, expired: bool) -> Membership {
+        let manager = role == Role::Manager;
+        let (control_available, locked, error) = if manager {
+            self.manager_state().await
+        } else {
+            (false, false, String::new())
+        };
+        let managers = node.managers.into_iter();
+        Membership {
+            state: if locked {
+                MembershipState::Locked
+            } else {
+                MembershipState::Active
+            },
+            node_id: node.node_id,
+            node_addr: Some(node.advertise_addr.ip()),
+            control_available,
+            manager,
+            certificate_expired: expired,
+            error,
+            managers: managers
+                .map(|manager| (manager.node_id, manager.addr))
+                .collect(),
+        }
+    }
 }
 
 #[async_trait]
@@ -113,48 +140,24 @@ impl Host for LocalHost {
     }
 
     async fn membership(&self) -> Membership {
-        let (node, expired) = match self.member.membership() {
-            membership::Membership::Inactive => return Membership::default(),
-            membership::Membership::Pending(error) => {
-                return Membership {
-                    state: MembershipState::Pending,
-                    error,
-                    ..Membership::default()
-                };
-            }
-            membership::Membership::Error(error) => {
-                return Membership {
-                    state: MembershipState::Error,
-                    certificate_expired: error.starts_with(EXPIRED),
-                    error,
-                    ..Membership::default()
-                };
-            }
-            membership::Membership::Active { node, expired } => (node, expired),
-        };
-        let manager = node.role == Role::Manager;
-        let (control_available, locked, error) = if manager {
-            self.manager_state().await
-        } else {
-            (false, false, String::new())
-        };
-        Membership {
-            state: if locked {
-                MembershipState::Locked
-            } else {
-                MembershipState::Active
+        match self.member.membership() {
+            membership::Membership::Inactive => Membership::default(),
+            membership::Membership::Pending(error) => Membership {
+                state: MembershipState::Pending,
+                error,
+                ..Membership::default()
             },
-            node_id: node.node_id,
-            node_addr: Some(node.advertise_addr.ip()),
-            control_available,
-            manager,
-            certificate_expired: expired,
-            error,
-            managers: node
-                .managers
-                .into_iter()
-                .map(|manager| (manager.node_id, manager.addr))
-                .collect(),
+            membership::Membership::Error { text, expired } => Membership {
+                state: MembershipState::Error,
+                certificate_expired: expired,
+                error: text,
+                ..Membership::default()
+            },
+            membership::Membership::Active {
+                node,
+                role,
+                expired,
+            } => self.active(node, role, expired).await,
         }
     }
 

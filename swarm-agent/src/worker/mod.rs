@@ -10,9 +10,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) use local::LocalTasks;
 use local::{LocalTask, free_local_address};
-pub(crate) use runner::now;
 use runner::{Report, Runner, rejected};
-use swarm_agent_executor::{ContainerId, Executor, Status};
+use swarm_agent_executor::{ContainerId, Error as ExecutorError, Executor, Status};
 use swarm_agent_net::{
     NetError, Netlink, Sandboxes,
     dns::{NameTable, NetworkNames, SharedNames, Upstreams},
@@ -450,33 +449,54 @@ impl Worker {
             .values()
             .map(|local| local.container_id.as_str())
             .collect();
-        let containers = match self.host.executor.list().await {
-            Ok(containers) => containers,
-            Err(problem) => {
-                warn!(error = %problem, "left-over containers not looked for");
-                return;
-            }
-        };
-        let strangers = containers.iter().filter(|container| {
-            container.spec.labels.contains_key(spec::TASK_LABEL)
-                && !ours.contains(&container.id.as_str())
-        });
-        for container in strangers {
-            if let Err(problem) = self.host.executor.delete(&container.id, true).await {
-                warn!(id = %container.id, error = %problem, "left-over container stays");
-            }
-        }
-        let namespaces = self.host.sandboxes.list().unwrap_or_else(|problem| {
-            warn!(error = %problem, "left-over namespaces not looked for");
-            Vec::new()
-        });
-        for name in namespaces
-            .iter()
-            .filter(|name| !self.local.contains_key(name.as_str()))
-        {
-            if let Err(problem) = self.host.sandboxes.remove(name).await {
-                warn!(name, error = %problem, "left-over namespace stays");
-            }
+        let host = &self.host;
+        let mut problems =
+            remove_containers(host.executor.as_ref(), |id| !ours.contains(&id.as_str())).await;
+        let known = |name: &str| self.local.contains_key(name);
+        problems.extend(remove_namespaces(&host.sandboxes, |name| !known(name)).await);
+        for problem in problems {
+            warn!(problem, "something of a removed task stays");
         }
     }
+}
+
+/// Removes these containers of tasks; gives what went wrong.
+pub(crate) async fn remove_containers(
+    executor: &dyn Executor,
+    unwanted: impl Fn(&ContainerId) -> bool,
+) -> Vec<String> {
+    let containers = match executor.list().await {
+        Ok(containers) => containers,
+        Err(error) => return vec![format!("containers not listed: {error}")],
+    };
+    let mut problems = Vec::new();
+    for container in containers {
+        let id = container.id;
+        if !container.spec.labels.contains_key(spec::TASK_LABEL) || !unwanted(&id) {
+            continue;
+        }
+        match executor.delete(&id, true).await {
+            Ok(()) | Err(ExecutorError::NoSuchContainer { .. }) => {}
+            Err(error) => problems.push(format!("container {id}: {error}")),
+        }
+    }
+    problems
+}
+
+/// Removes these namespaces of tasks; gives what went wrong.
+pub(crate) async fn remove_namespaces(
+    sandboxes: &Sandboxes,
+    unwanted: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let names = match sandboxes.list() {
+        Ok(names) => names,
+        Err(error) => return vec![format!("namespaces not listed: {error}")],
+    };
+    let mut problems = Vec::new();
+    for name in names.iter().filter(|name| unwanted(name)) {
+        if let Err(error) = sandboxes.remove(name).await {
+            problems.push(format!("namespace {name}: {error}"));
+        }
+    }
+    problems
 }

@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use swarm_agent_executor::{ContainerId, Error as ExecutorError, Exit};
@@ -17,7 +16,6 @@ use swarm_core::{
     datapath::{LocalInterface, Owner},
     id::NetworkId,
     model::{ContainerStatus, Network, PublishMode, Subnet, Task, TaskState, TaskStatus},
-    time::Timestamp,
     worker::{Action, Outcome, conclude, task_step},
 };
 use tokio::sync::{mpsc, watch};
@@ -28,7 +26,7 @@ use super::{
     local::LocalTask,
     spec::{LOCAL_GATEWAY, LOCAL_PREFIX_LEN, container_spec, pull_request, sandbox},
 };
-use crate::data_plane::DataPlaneError;
+use crate::{clock::now, data_plane::DataPlaneError};
 
 /// Why a step failed; the text ends up in `service ps`.
 #[derive(Debug, thiserror::Error)]
@@ -350,14 +348,6 @@ pub(crate) fn rejected(err: String) -> TaskStatus {
 fn dns_server(text: &str) -> Option<SocketAddr> {
     let address: IpAddr = text.parse().ok()?;
     Some(SocketAddr::new(address, dns::RESOLVER_PORT))
-}
-
-/// The clock of this node.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn done(result: Result<(), StepError>) -> Outcome {

@@ -1,6 +1,8 @@
 //! Identities on whole hosts: the root is replaced under traffic and nobody notices.
 
-use std::sync::mpsc;
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{fs, sync::mpsc};
 
 use swarm_testkit::{
     traffic::{UdpEcho, ping_until},
@@ -52,4 +54,44 @@ fn rotating_the_root_under_a_running_ping_loses_nothing() {
         .swarm(&["service", "scale", "web=4"])
         .unwrap();
     swarm.until_tasks(4).unwrap();
+    assert_told_nowhere(&swarm, &token);
+}
+
+/// No log and no answer that people do not ask for it holds a token or a private key.
+fn assert_told_nowhere(swarm: &Swarm, old_token: &str) {
+    let manager = swarm.manager();
+    let tokens = ["worker", "manager"].map(|role| {
+        manager
+            .swarm(&["swarm", "join-token", "--quiet", role])
+            .unwrap()
+    });
+    let mut said: Vec<String> = Vec::new();
+    for host in swarm.lab.hosts() {
+        said.push(fs::read_to_string(host.log()).unwrap());
+        said.push(host.swarm(&["info"]).unwrap());
+        said.push(host.docker(&["info", "--format", "{{json .}}"]).unwrap());
+    }
+    said.push(fs::read_to_string(manager.state_dir().join("manager.log")).unwrap());
+    for number in 1..=3 {
+        let node = format!("host{number}");
+        said.push(manager.swarm(&["node", "inspect", &node]).unwrap());
+    }
+    said.push(manager.swarm(&["service", "inspect", "web"]).unwrap());
+    // The second secret part of a token; the rest is the digest of a root that everybody may see.
+    let secret = |token: &str| {
+        token
+            .trim()
+            .rsplit('-')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut secrets: Vec<String> = tokens.iter().map(|token| secret(token)).collect();
+    secrets.extend([secret(old_token), "PRIVATE KEY".to_owned()]);
+    for secret in secrets {
+        assert!(secret.len() > 8, "{secret:?} is no secret");
+        for text in &said {
+            assert!(!text.contains(&secret), "a secret is told in {text}");
+        }
+    }
 }

@@ -82,6 +82,33 @@ fn a_restart_replaces_the_programs_and_keeps_the_maps() {
 }
 
 #[test]
+fn what_an_agent_left_is_removed_without_opening_it() {
+    on_a_fresh_host("remains", |host| {
+        let task = host.task(6);
+        let (ifname, ifindex) = (
+            task.interfaces[0].host_ifname.clone(),
+            task.interfaces[0].host_ifindex,
+        );
+        DataPath::remove(&host.config.bpffs).unwrap(); // nothing is there yet
+        let mut left = DataPath::open(host.config.clone()).unwrap();
+        left.attach_task_interface(ifindex).unwrap();
+        left.apply(&plan(&[(6, ifindex)])).unwrap();
+        drop(left);
+        for interface in ["under0", ifname.as_str()] {
+            assert_eq!(programs_on(interface).len(), 1, "{interface}");
+        }
+        DataPath::remove(&host.config.bpffs).unwrap();
+        for interface in ["under0", ifname.as_str()] {
+            assert!(programs_on(interface).is_empty(), "{interface}");
+        }
+        for gone in ["links", PIN_DIRECTORY] {
+            assert!(!host.config.bpffs.join(gone).exists(), "{gone}");
+        }
+        DataPath::remove(&host.config.bpffs).unwrap();
+    });
+}
+
+#[test]
 fn maps_of_another_build_are_filled_before_the_old_programs_go() {
     on_a_fresh_host("layout", |host| {
         let task = host.task(4);
