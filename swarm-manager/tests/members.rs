@@ -341,7 +341,7 @@ async fn a_manager_finds_those_who_came_while_it_was_away() {
     dies.kill().await;
     let needs_both = leads.control();
     let spec = service("needs-both", 0);
-    let made = needs_both.create_service(&spec);
+    let made = Box::pin(needs_both.create_service(&spec));
     within("a write", made).await.unwrap();
     assert_eq!(away.control().services().await.unwrap().len(), 1);
 }
