@@ -16,7 +16,7 @@ use std::time::Duration;
 use host::{Host, fixtures::service, within};
 use swarm_core::{
     control::Code,
-    dispatch::{Assignment, Assignments},
+    dispatch::{Assignment, Assignments, tasks},
     model::{ClusterSpec, NodeDescription, NodeState, Role, Service, TaskState, TaskStatus},
 };
 use swarm_proto::{
@@ -84,23 +84,9 @@ impl Agent {
         within(what, wait).await;
     }
 
-    fn tasks(&self) -> Vec<&swarm_core::model::Task> {
-        let items = self.held.values();
-        items
-            .filter_map(|item| match item {
-                Assignment::Task(task) => Some(task),
-                Assignment::Network(_)
-                | Assignment::Endpoint(_)
-                | Assignment::Service(_)
-                | Assignment::Peer(_)
-                | Assignment::IngressAddress(_) => None,
-            })
-            .collect()
-    }
-
     /// Reports every task as running.
     async fn run_all(&self) {
-        let reports = self.tasks().into_iter().map(|task| {
+        let reports = tasks(&self.held).map(|task| {
             let status = TaskStatus {
                 state: TaskState::Running,
                 message: "started".to_owned(),
@@ -370,7 +356,7 @@ async fn logs_reach_their_reader() {
     assert_eq!(asked.selector, selector);
     let line = LogMessage {
         service: made.id.clone(),
-        task: agent.tasks()[0].id.clone(),
+        task: tasks(&agent.held).next().unwrap().id.clone(),
         node: identity.this_node().node_id,
         timestamp: swarm_core::time::Timestamp(5),
         stream: LogStream::Stdout,

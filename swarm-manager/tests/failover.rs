@@ -20,7 +20,7 @@ use host::{
 };
 use swarm_core::{
     control::ControlError,
-    dispatch::{Assignment, Assignments},
+    dispatch::{Assignments, tasks},
     model::{NodeDescription, Role, Service, TaskState, TaskStatus},
 };
 use swarm_proto::{
@@ -155,7 +155,7 @@ async fn many_reports_of_an_agent_are_few_writes() {
         .unwrap();
     let mut held = Assignments::new();
     within("all tasks", async {
-        while tasks(&held).len() < usize::try_from(TASKS).unwrap() {
+        while tasks(&held).count() < usize::try_from(TASKS).unwrap() {
             if let Some(ManagerEvent::Assignments(delta)) = receiver.next().await.unwrap() {
                 swarm_core::dispatch::apply(&mut held, delta);
             }
@@ -191,18 +191,4 @@ async fn many_reports_of_an_agent_are_few_writes() {
         versions.len()
     );
     host.stop().await;
-}
-
-fn tasks(held: &Assignments) -> Vec<&swarm_core::model::Task> {
-    let items = held.values();
-    items
-        .filter_map(|item| match item {
-            Assignment::Task(task) => Some(task),
-            Assignment::Network(_)
-            | Assignment::Endpoint(_)
-            | Assignment::Service(_)
-            | Assignment::Peer(_)
-            | Assignment::IngressAddress(_) => None,
-        })
-        .collect()
 }

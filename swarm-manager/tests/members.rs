@@ -332,11 +332,10 @@ async fn a_manager_finds_those_who_came_while_it_was_away() {
             (fifth, fourth)
         }
     };
-    until(
-        "the returned manager to answer",
-        &leads.control(),
-        |managers| managers[&away.addr] == (false, Reachability::Reachable),
-    )
+    host::until("the returned manager to follow", async || {
+        let status = away.local().status().await.unwrap();
+        status.leader_addr == Some(leads.addr)
+    })
     .await;
     dies.kill().await;
     let needs_both = leads.control();

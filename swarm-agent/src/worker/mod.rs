@@ -121,7 +121,7 @@ impl Worker {
     /// comes back under packets that are on their way.
     async fn adopt(&mut self) {
         self.adopt_containers().await;
-        let tasks: Vec<Task> = self.tasks().cloned().collect();
+        let tasks: Vec<Task> = dispatch::tasks(&self.assignments).cloned().collect();
         let mut runners: Vec<Runner> = tasks
             .into_iter()
             .filter_map(|task| self.runner(task))
@@ -222,7 +222,7 @@ impl Worker {
                 false
             }
         };
-        let tasks: Vec<Task> = self.tasks().cloned().collect();
+        let tasks: Vec<Task> = dispatch::tasks(&self.assignments).cloned().collect();
         for task in tasks {
             self.order(task);
         }
@@ -273,19 +273,6 @@ impl Worker {
         self.host.plane.attach(Owner::Host, vec![interface]).await?;
         self.host_pair = Some(attachment);
         Ok(())
-    }
-
-    fn tasks(&self) -> impl Iterator<Item = &Task> {
-        self.assignments
-            .values()
-            .filter_map(|assignment| match assignment {
-                Assignment::Task(task) => Some(task),
-                Assignment::Network(_)
-                | Assignment::Endpoint(_)
-                | Assignment::Service(_)
-                | Assignment::Peer(_)
-                | Assignment::IngressAddress(_) => None,
-            })
     }
 
     /// Passes the managers' wish on to the task's runner; a new task gets one.

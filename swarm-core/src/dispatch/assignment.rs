@@ -99,6 +99,18 @@ pub struct Peer {
 /// The assignment set of one node.
 pub type Assignments = BTreeMap<AssignmentKey, Assignment>;
 
+/// The tasks of a set.
+pub fn tasks(assignments: &Assignments) -> impl Iterator<Item = &Task> {
+    assignments.values().filter_map(|item| match item {
+        Assignment::Task(task) => Some(task),
+        Assignment::Network(_)
+        | Assignment::Endpoint(_)
+        | Assignment::Service(_)
+        | Assignment::Peer(_)
+        | Assignment::IngressAddress(_) => None,
+    })
+}
+
 /// The difference between two assignment sets; generation 1 is the first snapshot of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {

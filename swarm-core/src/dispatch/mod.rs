@@ -7,7 +7,7 @@ mod diff;
 mod recent;
 
 pub use assignment::{
-    Assignment, AssignmentKey, Assignments, Delta, EndpointInfo, Peer, ServiceInfo,
+    Assignment, AssignmentKey, Assignments, Delta, EndpointInfo, Peer, ServiceInfo, tasks,
 };
 pub use assignments_for::assignments_for;
 pub(crate) use assignments_for::{Affected, affected_nodes};

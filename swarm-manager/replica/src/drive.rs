@@ -101,7 +101,9 @@ impl<P: Platform> Drive<P> {
         let mut metrics = self.raft.raft().server_metrics();
         loop {
             applied.mark_unchanged();
-            while let Ok(event) = self.events.try_recv() {
+            while !reports.is_full()
+                && let Ok(event) = self.events.try_recv()
+            {
                 self.handle(&mut leader, &mut reports, event);
             }
             let now = self.raft.now();
@@ -121,7 +123,9 @@ impl<P: Platform> Drive<P> {
             let rest = next.map(|next| next.since(now));
             let wake = tokio::select! {
                 biased;
-                event = self.events.recv() => event.map_or(Wake::Ended, Wake::Event),
+                event = self.events.recv(), if !reports.is_full() => {
+                    event.map_or(Wake::Ended, Wake::Event)
+                }
                 changed = applied.changed() => changed.map_or(Wake::Ended, |()| Wake::Look),
                 changed = metrics.changed() => changed.map_or(Wake::Ended, |()| Wake::Look),
                 () = sleep::<P>(rest) => Wake::Look,
@@ -139,12 +143,17 @@ impl<P: Platform> Drive<P> {
         leader.step(&self.raft.store().read(), self.raft.now(), &mut random)
     }
 
-    /// Commits what the controllers decided. A refusal means that somebody else wrote first: they look again.
+    /// Commits what the controllers decided; after a refusal they look again. That somebody else wrote first is nothing special.
     async fn commit(&self, transaction: Transaction) {
-        if let Err(error) = self.raft.propose(transaction).await {
+        let Err(error) = self.raft.propose(transaction).await else {
+            return;
+        };
+        if error.code == Code::Aborted {
             tracing::debug!(%error, "decision was overtaken");
-            P::Types::sleep(RETRY_PAUSE).await;
+        } else {
+            tracing::warn!(%error, "what the leader decided is not written");
         }
+        P::Types::sleep(RETRY_PAUSE).await;
     }
 
     /// Takes an event: what it changes in the store waits for the next write.

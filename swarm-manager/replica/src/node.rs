@@ -114,15 +114,17 @@ impl<P: Platform> std::fmt::Debug for RaftNode<P> {
 
 impl<P: Platform> RaftNode<P> {
     /// A consensus that was started with [`config`] and a state machine over `store`, as this member.
-    pub fn new(
+    pub async fn new(
         platform: P,
         raft: Raft<P>,
         store: SharedStore,
         raft_id: RaftId,
         member: Member,
-    ) -> Self {
+    ) -> Result<Self, Fatal<P::Types>> {
+        // It answers once it has read its state: before, it seems to know no members and would listen to everybody.
+        raft.with_raft_state(|_state| ()).await?;
         let (heard, _receiver) = P::Types::watch_channel(None);
-        Self {
+        Ok(Self {
             raft,
             store,
             raft_id,
@@ -131,7 +133,7 @@ impl<P: Platform> RaftNode<P> {
             changing: Arc::default(),
             heard: Arc::new(Mutex::new(heard)),
             named_at: Arc::new(Mutex::new(P::Types::now())),
-        }
+        })
     }
 
     /// Makes this manager the only member of a new cluster.

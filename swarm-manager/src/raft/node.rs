@@ -84,9 +84,10 @@ impl RaftNode {
         )
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
-        let member = this.member.clone();
+        let (id, member) = (this.raft_id, this.member.clone());
+        let node = swarm_manager_replica::RaftNode::new(Process, raft, store, id, member).await;
         Ok(Self {
-            node: swarm_manager_replica::RaftNode::new(Process, raft, store, this.raft_id, member),
+            node: node.map_err(|error| StartError::Raft(error.to_string()))?,
             this,
             db: db.clone(),
         })

@@ -284,9 +284,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let send = async {
             let mut client = self.peer.long.client()?;
             let (chunks, moved) = stream_snapshot(self.target, &vote, &snapshot)?;
-            let reply = moving(moved, client.install_snapshot(chunks)).await;
+            let reply = moving(moved, client.install_snapshot(chunks)).await?;
             self.peer.long.answered();
-            let reply = reply?;
             decode::<SnapshotResponse<TypeConfig>>(&reply.into_inner().body)
         };
         tokio::select! {

@@ -91,7 +91,7 @@ impl Life {
             pace.tick().await;
             for manager in self.managers.clone() {
                 if let Err(error) = self.session(&manager).await {
-                    tracing_free_note(&manager, &error);
+                    note(&manager, &error);
                 }
             }
         }
@@ -153,6 +153,6 @@ impl Life {
 }
 
 #[expect(clippy::print_stderr, reason = "helps when a test fails")]
-fn tracing_free_note(manager: &str, error: &ControlError) {
+fn note(manager: &str, error: &ControlError) {
     eprintln!("agent at {manager}: {error}");
 }

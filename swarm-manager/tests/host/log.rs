@@ -42,6 +42,11 @@ impl Log {
         assert!(!ended, "the manager ended: {}", self.0.borrow().as_str());
     }
 
+    /// How often `text` was said so far.
+    pub(super) fn times(&self, text: &str) -> usize {
+        self.0.borrow().matches(text).count()
+    }
+
     /// All of it, once the manager has ended.
     pub(super) async fn whole(mut self) -> String {
         within("the end of the log", async {

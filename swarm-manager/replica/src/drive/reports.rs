@@ -18,6 +18,9 @@ use crate::{node::RaftNode, platform::Platform, timing::RETRY_PAUSE};
 /// Attempts after which the pause before the next one grows no more.
 const PAUSES: u32 = 16;
 
+/// Reports that may wait. Nodes are written a thousand at a time, ten times a second.
+const MAX_WAITING: usize = 20_000;
+
 /// The reports that wait.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
@@ -55,6 +58,11 @@ impl Reports {
             report,
             reply: Some(registration.reply),
         });
+    }
+
+    /// Whether no more may wait: the queue of events fills up then, and the sessions behind it read no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING
     }
 
     /// When they are to be written; `None` if there are none.
