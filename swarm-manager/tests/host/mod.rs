@@ -24,7 +24,7 @@ use swarm_proto::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::AsyncReadExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
 };
 
@@ -373,13 +373,31 @@ impl Host {
 
     /// Runs `swarm-manager recover` on the directories of a manager; gives its exit code and what it says.
     pub(crate) async fn recover(dir: &Path, flags: &[&str]) -> (Option<i32>, String) {
+        Self::recover_with(dir, flags, "").await
+    }
+
+    /// The same with a line on standard input.
+    pub(crate) async fn recover_with(
+        dir: &Path,
+        flags: &[&str],
+        input: &str,
+    ) -> (Option<i32>, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_swarm-manager"));
         command
             .arg("recover")
             .arg("--state-dir")
             .arg(dir.join("state"));
         command.arg("--certificates").arg(dir.join("certificates"));
-        let run = command.args(flags).output().await.unwrap();
+        command.args(flags).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // One that asks for nothing may have ended by now.
+        drop(stdin.write_all(format!("{input}\n").as_bytes()).await);
+        drop(stdin);
+        let run = within("the end of recover", child.wait_with_output())
+            .await
+            .unwrap();
         let said = [run.stdout, run.stderr].concat();
         (
             run.status.code(),

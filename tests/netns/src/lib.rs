@@ -29,7 +29,7 @@ pub struct Swarm {
 }
 
 /// A running task.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Task {
     /// Number of its host, from 1.
     pub host: usize,
@@ -178,6 +178,7 @@ impl Swarm {
                 });
             }
         }
+        tasks.sort(); // containerd lists them in any order
         Ok(tasks)
     }
 
