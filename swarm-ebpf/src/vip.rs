@@ -144,10 +144,27 @@ fn remember_reply(parsed: &Parsed, interface: &InterfaceValue, service: u32, bac
     );
 }
 
+/// To a task of this node (`endpoint`), which may be the client of a virtual address.
+#[inline(always)]
+pub fn deliver(
+    packet: Packet,
+    parsed: &mut Parsed,
+    vni: u32,
+    endpoint: &EndpointValue,
+) -> Result<Verdict, DropReason> {
+    let is_reply = translate_reply(packet, parsed, vni, endpoint)?;
+    deliver::local(packet, parsed, endpoint)?;
+    Ok(if is_reply {
+        Verdict::VipReply
+    } else {
+        Verdict::DeliverLocal
+    })
+}
+
 /// Gives an answer that is about to be delivered to the client (`endpoint`, of this node) its virtual source
 /// address back. `false`: the packet answers no translated flow.
 #[inline(always)]
-pub fn translate_reply(
+fn translate_reply(
     packet: Packet,
     parsed: &mut Parsed,
     vni: u32,

@@ -112,13 +112,7 @@ fn to_endpoint(
         deliver::remote(packet, parsed, vni, endpoint.node, endpoint.mac)?;
         return Ok(Verdict::Encapsulate);
     }
-    let is_reply = vip::translate_reply(packet, parsed, vni, endpoint)?;
-    deliver::local(packet, parsed, endpoint)?;
-    Ok(if is_reply {
-        Verdict::VipReply
-    } else {
-        Verdict::DeliverLocal
-    })
+    vip::deliver(packet, parsed, vni, endpoint)
 }
 
 /// The gateway answers echo requests; whatever else is sent to it is the reply to a connection of a task to itself.

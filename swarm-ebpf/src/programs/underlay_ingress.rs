@@ -16,7 +16,7 @@ use swarm_common::verdict::{DropReason, Program, Verdict};
 
 use crate::packet::Packet;
 use crate::parse::{self, L4, Parsed};
-use crate::{config, count, deliver, maps, masquerade, published, vip};
+use crate::{config, count, maps, masquerade, published, vip};
 
 #[classifier]
 fn tc_underlay_ingress(context: TcContext) -> i32 {
@@ -79,7 +79,7 @@ fn unwrap(packet: Packet, parsed: &mut Parsed) -> Result<Verdict, DropReason> {
     packet.shrink_after_decapsulation()?;
     *parsed = parse::ipv4(packet)?;
     if let Some(endpoint) = endpoint {
-        return to_endpoint(packet, parsed, vni, endpoint);
+        return vip::deliver(packet, parsed, vni, endpoint);
     }
     if vni == INGRESS_FORWARD_VNI {
         return published::forwarded(packet, parsed, inner.dst, node);
@@ -99,20 +99,4 @@ fn destination(packet: Packet, vni: u32) -> Result<&'static EndpointValue, DropR
     } else {
         Err(DropReason::NotLocal)
     }
-}
-
-#[inline(always)]
-fn to_endpoint(
-    packet: Packet,
-    parsed: &mut Parsed,
-    vni: u32,
-    endpoint: &EndpointValue,
-) -> Result<Verdict, DropReason> {
-    let is_reply = vip::translate_reply(packet, parsed, vni, endpoint)?;
-    deliver::local(packet, parsed, endpoint)?;
-    Ok(if is_reply {
-        Verdict::VipReply
-    } else {
-        Verdict::DeliverLocal
-    })
 }
