@@ -274,52 +274,41 @@ mod tests {
         control::ControlError::from(refused.unwrap_err()).message
     }
 
-    fn ordered(
-        cluster: &mut Cluster,
-        service_first: bool,
-        service: Transaction,
-        removal: Transaction,
-    ) -> String {
-        if service_first {
-            second(cluster, service, removal)
+    /// A service and the removal of the network it needs, made from one state: the refusal of the second.
+    fn at_odds(service_first: bool, meshed: bool) -> String {
+        let mut cluster = Cluster::new(&["n1"]);
+        let (network, spec) = if meshed {
+            // Before the leader has given the service its port.
+            let mut spec = service_spec("web", 1);
+            spec.endpoint = Some(publish(&[port(0, 80)]));
+            (cluster.store.ingress_network().unwrap().id.clone(), spec)
         } else {
-            second(cluster, removal, service)
+            let network = cluster.create_network("n");
+            let spec = on("web", &network);
+            (network, spec)
+        };
+        let service = create(&mut cluster, spec);
+        let removal = control::remove_network(&cluster.store, &network, cluster.now).unwrap();
+        if service_first {
+            second(&mut cluster, service, removal)
+        } else {
+            second(&mut cluster, removal, service)
         }
     }
 
     #[test]
     fn a_service_and_the_removal_of_its_network_exclude_each_other() {
-        for service_first in [true, false] {
-            let mut cluster = Cluster::new(&["n1"]);
-            let network = cluster.create_network("n");
-            let service = create(&mut cluster, on("web", &network));
-            let removal = control::remove_network(&cluster.store, &network, cluster.now).unwrap();
-            let text = ordered(&mut cluster, service_first, service, removal);
-            let expected = if service_first {
-                "is in use by service"
-            } else {
-                "not found"
-            };
-            assert!(text.contains(expected), "{text}");
-        }
-    }
-
-    /// Also before the leader has given the service its port.
-    #[test]
-    fn a_published_service_and_the_removal_of_the_ingress_network_exclude_each_other() {
-        for service_first in [true, false] {
-            let mut cluster = Cluster::new(&["n1"]);
-            let ingress = cluster.store.ingress_network().unwrap().id.clone();
-            let mut spec = service_spec("web", 1);
-            spec.endpoint = Some(publish(&[port(0, 80)]));
-            let service = create(&mut cluster, spec);
-            let removal = control::remove_network(&cluster.store, &ingress, cluster.now).unwrap();
-            let text = ordered(&mut cluster, service_first, service, removal);
-            let expected = if service_first {
-                "ingress network cannot be removed because service"
-            } else {
-                "no ingress network is present"
-            };
+        for (service_first, meshed, expected) in [
+            (true, false, "is in use by service"),
+            (false, false, "not found"),
+            (
+                true,
+                true,
+                "ingress network cannot be removed because service",
+            ),
+            (false, true, "no ingress network is present"),
+        ] {
+            let text = at_odds(service_first, meshed);
             assert!(text.contains(expected), "{text}");
         }
     }

@@ -148,7 +148,7 @@ pub(crate) fn clock(skew: i64) -> Timestamp {
     Timestamp(exact.0.saturating_add_signed(skew))
 }
 
-/// Lets virtual time pass.
+/// Lets virtual time pass: an event of the simulated clock, which costs no time of ours.
 pub(crate) async fn sleep(duration: Duration) {
     SimRuntime::sleep(duration).await;
 }
