@@ -13,6 +13,7 @@ use crate::maps::{
     PublishedValue, ServiceKey, ServiceStats, ServiceStatsKey, ServiceValue, SourceKey,
     SourceValue, VipClient,
 };
+use crate::paths::{PathIn, PathOut, Stamp};
 use crate::verdict;
 
 /// Meaning of the map contents; raise it when a field changes its meaning but not its place.
@@ -59,6 +60,12 @@ layout! {
     LocalAddressValue { ifindex: u32 = 0 } = 4;
     Meta { layout_hash: u64 = 0, generation: u64 = 8, schema_version: u32 = 16, flags: u32 = 20 } = 24;
     VipClient { used: u32 = 0 } = 4;
+    Stamp { generation: u64 = 0, moment: u64 = 8 } = 16;
+    PathOut {
+        stamp: Stamp = 0, src: Addr = 16, dst: Addr = 32, ifindex: u32 = 48, vni: u32 = 52, node: Addr = 56,
+        mac: [u8; 6] = 72, pad: [u8; 2] = 78,
+    } = 80;
+    PathIn { stamp: Stamp = 0, node: Addr = 16, dst: Addr = 32, vni: u32 = 48, endpoint: EndpointValue = 52, pad: u32 = 84 } = 88;
     FlowKey {
         vni: u32 = 0, src: Addr = 4, dst: Addr = 20, sport_be: u16 = 36, dport_be: u16 = 38,
         proto: u8 = 40, direction: u8 = 41, pad: u16 = 42,

@@ -20,6 +20,7 @@ pub mod layout;
 pub mod lb;
 pub mod mac;
 pub mod maps;
+pub mod paths;
 pub mod verdict;
 
 pub use addr::Addr;

@@ -37,6 +37,10 @@ pub mod names {
     pub const CONNTRACK: &str = "conntrack";
     /// `Array<VipClient>`, index [`super::vip_client`]: endpoints of this node that use virtual addresses. Programs.
     pub const VIP_CLIENTS: &str = "vip_clients";
+    /// `PerCpuArray<PathOut>`, index [`crate::paths::PathOut::index`]: what the tables said. Programs.
+    pub const PATHS_OUT: &str = "paths_out";
+    /// `PerCpuArray<PathIn>`, index [`crate::paths::PathIn::index`]: what the tables said. Programs.
+    pub const PATHS_IN: &str = "paths_in";
     /// `LruHash<HostFlowKey, HostFlowValue>`: what the node's own sockets asked for. Programs.
     pub const HOST_FLOWS: &str = "host_flows";
     /// `PerCpuHash<ServiceStatsKey, ServiceStats>`. Programs.
@@ -49,7 +53,7 @@ pub mod names {
     pub const EVENTS: &str = "events";
 
     /// Every map, in the order above: what the loader pins.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 19] = [
         ENDPOINTS,
         INTERFACES,
         SOURCES,
@@ -62,6 +66,8 @@ pub mod names {
         META,
         CONNTRACK,
         VIP_CLIENTS,
+        PATHS_OUT,
+        PATHS_IN,
         HOST_FLOWS,
         SERVICE_STATS,
         DROPS,
@@ -331,7 +337,8 @@ pub struct LocalAddressValue {
 pub struct Meta {
     /// [`crate::layout::LAYOUT_HASH`] of the build that created the maps.
     pub layout_hash: u64,
-    /// Counts the plans the agent has applied completely.
+    /// Counts the plans the agent has applied completely; what programs remember of the tables ([`crate::paths`]) is void
+    /// after each.
     pub generation: u64,
     /// [`crate::layout::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -571,6 +578,8 @@ mod pod {
         ServiceValue,
         SourceKey,
         SourceValue,
+        crate::paths::PathIn,
+        crate::paths::PathOut,
         crate::config::Config,
         crate::Addr,
     );

@@ -11,6 +11,7 @@ use swarm_common::maps::{
     PublishedValue, ServiceKey, ServiceStats, ServiceStatsKey, ServiceValue, SourceKey,
     SourceValue, VipClient, capacity, vip_client,
 };
+use swarm_common::paths::{self, PathIn, PathOut};
 use swarm_common::verdict;
 
 /// Memory only for entries that exist: these maps are sized for large clusters.
@@ -61,6 +62,12 @@ pub static CONNTRACK: LruHashMap<FlowKey, FlowValue, { capacity::CONNTRACK }> = 
 
 #[btf_map(name = "vip_clients")]
 pub static VIP_CLIENTS: Array<VipClient, { capacity::VIP_CLIENTS }> = Array::new();
+
+#[btf_map(name = "paths_out")]
+pub static PATHS_OUT: PerCpuArray<PathOut, { paths::CAPACITY }> = PerCpuArray::new();
+
+#[btf_map(name = "paths_in")]
+pub static PATHS_IN: PerCpuArray<PathIn, { paths::CAPACITY }> = PerCpuArray::new();
 
 #[btf_map(name = "host_flows")]
 pub static HOST_FLOWS: LruHashMap<HostFlowKey, HostFlowValue, { capacity::HOST_FLOWS }> =

@@ -1,6 +1,7 @@
 //! What a task sends (and the node itself, through `swhost1`).
 //!
 //! - ARP: answered for every address that exists in the network;
+//! - a pair of addresses that goes to another node and was met before takes the short way (`paths`);
 //! - the source must be an address of the sender;
 //! - to the gateway: ping is answered, hairpinned replies go back;
 //! - to a virtual address: backend chosen, remembered, translated;
@@ -13,11 +14,12 @@ use swarm_common::hdr::{EthHdr, eth, icmp, ipv4};
 use swarm_common::maps::{
     ENDPOINT_HOST, EndpointKey, EndpointValue, InterfaceKey, InterfaceValue, ServiceKey, SourceKey,
 };
+use swarm_common::paths::{PathOut, Stamp};
 use swarm_common::verdict::{DropReason, Program, Verdict};
 
 use crate::packet::Packet;
 use crate::parse::{self, Parsed};
-use crate::{arp, count, deliver, echo, maps, masquerade, published, vip};
+use crate::{arp, count, deliver, echo, maps, masquerade, paths, published, vip};
 
 #[classifier]
 fn tc_task_ingress(context: TcContext) -> i32 {
@@ -29,22 +31,31 @@ fn tc_task_ingress(context: TcContext) -> i32 {
 #[inline(always)]
 fn handle(packet: Packet) -> Result<Verdict, DropReason> {
     let ifindex = packet.ifindex();
-    let interface =
-        maps::interface(&InterfaceKey { ifindex }).ok_or(DropReason::UnknownInterface)?;
     packet.make_linear(parse::HEADERS);
     let header: EthHdr = packet.load(0)?;
     if header.ether_type_be == eth::ARP_BE {
-        return arp::answer(packet, interface);
+        return arp::answer(packet, interface(ifindex)?);
     }
     if header.ether_type_be != eth::IPV4_BE {
         return Err(DropReason::Protocol);
     }
     let mut parsed = parse::ipv4(packet)?;
+    let stamp = paths::stamp();
+    if let Some(path) = paths::out(stamp, ifindex, parsed.tuple.src, parsed.tuple.dst) {
+        deliver::remote(packet, &parsed, path.vni, path.node, path.mac)?;
+        return Ok(Verdict::Encapsulate);
+    }
+    let interface = interface(ifindex)?;
     let source_vni = check_source(&parsed, ifindex, interface)?;
     if ipv4::is_multicast(parsed.tuple.dst.v4_octets()) {
         return Err(DropReason::Multicast);
     }
-    route(packet, &mut parsed, interface, source_vni)
+    route(packet, &mut parsed, stamp, interface, source_vni)
+}
+
+#[inline(always)]
+fn interface(ifindex: u32) -> Result<&'static InterfaceValue, DropReason> {
+    maps::interface(&InterfaceKey { ifindex }).ok_or(DropReason::UnknownInterface)
 }
 
 /// The network the source address belongs to.
@@ -67,12 +78,13 @@ fn check_source(
 fn route(
     packet: Packet,
     parsed: &mut Parsed,
+    stamp: Stamp,
     interface: &InterfaceValue,
     source_vni: u32,
 ) -> Result<Verdict, DropReason> {
     let (vni, addr) = (interface.vni, parsed.tuple.dst);
     if let Some(endpoint) = maps::endpoint(&EndpointKey { vni, addr }) {
-        return to_endpoint(packet, parsed, vni, endpoint);
+        return to_endpoint(packet, parsed, stamp, vni, endpoint);
     }
     let key = ServiceKey {
         vni,
@@ -105,10 +117,21 @@ fn route(
 fn to_endpoint(
     packet: Packet,
     parsed: &mut Parsed,
+    stamp: Stamp,
     vni: u32,
     endpoint: &EndpointValue,
 ) -> Result<Verdict, DropReason> {
     if !endpoint.node.is_none() {
+        paths::remember_out(&PathOut {
+            stamp,
+            src: parsed.tuple.src,
+            dst: parsed.tuple.dst,
+            ifindex: packet.ifindex(),
+            vni,
+            node: endpoint.node,
+            mac: endpoint.mac,
+            pad: [0; 2],
+        });
         deliver::remote(packet, parsed, vni, endpoint.node, endpoint.mac)?;
         return Ok(Verdict::Encapsulate);
     }

@@ -12,11 +12,12 @@ use swarm_common::hdr::{ENCAP_LEN, EthHdr, VxlanHdr, eth, ipv4, udp};
 use swarm_common::maps::{
     EndpointKey, EndpointValue, INGRESS_FORWARD_VNI, INGRESS_RETURN_VNI, LocalAddressKey, PeerKey,
 };
+use swarm_common::paths::{PathIn, Stamp};
 use swarm_common::verdict::{DropReason, Program, Verdict};
 
 use crate::packet::Packet;
 use crate::parse::{self, L4, Parsed};
-use crate::{config, count, maps, masquerade, published, vip};
+use crate::{config, count, maps, masquerade, paths, published, vip};
 
 #[classifier]
 fn tc_underlay_ingress(context: TcContext) -> i32 {
@@ -61,20 +62,22 @@ fn handle(packet: Packet) -> Result<Verdict, DropReason> {
 #[inline(always)]
 fn unwrap(packet: Packet, parsed: &mut Parsed) -> Result<Verdict, DropReason> {
     let node = parsed.tuple.src;
-    if maps::peer(&PeerKey { node }).is_none() {
+    packet.make_linear(ENCAP_LEN + parse::HEADERS);
+    let stamp = paths::stamp();
+    let wrapped = wrapped(packet);
+    let known = match &wrapped {
+        Ok(wrapped) => paths::arriving(stamp, node, wrapped.vni, wrapped.dst),
+        Err(_) => None,
+    };
+    // Before anything else is said about what a stranger sends.
+    if known.is_none() && maps::peer(&PeerKey { node }).is_none() {
         return Err(DropReason::UnknownPeer);
     }
-    packet.make_linear(ENCAP_LEN + parse::HEADERS);
-    let vxlan: VxlanHdr = packet.load(L4 + udp::LEN)?;
-    let vni = vxlan.vni().ok_or(DropReason::UnknownVni)?;
-    let inner: EthHdr = packet.load(ENCAP_LEN)?;
-    if inner.ether_type_be != eth::IPV4_BE {
-        return Err(DropReason::Protocol);
-    }
-    let endpoint = if vni == INGRESS_FORWARD_VNI || vni == INGRESS_RETURN_VNI {
-        None
-    } else {
-        Some(destination(packet, vni)?)
+    let Wrapped { vni, mac, dst } = wrapped?;
+    let endpoint = match known {
+        None if vni == INGRESS_FORWARD_VNI || vni == INGRESS_RETURN_VNI => None,
+        None => Some(destination(stamp, node, vni, dst)?),
+        known => known,
     };
     packet.shrink_after_decapsulation()?;
     *parsed = parse::ipv4(packet)?;
@@ -82,21 +85,56 @@ fn unwrap(packet: Packet, parsed: &mut Parsed) -> Result<Verdict, DropReason> {
         return vip::deliver(packet, parsed, vni, endpoint);
     }
     if vni == INGRESS_FORWARD_VNI {
-        return published::forwarded(packet, parsed, inner.dst, node);
+        return published::forwarded(packet, parsed, mac, node);
     }
     published::returned(parsed)
+}
+
+/// What a wrapping says about its content.
+struct Wrapped {
+    vni: u32,
+    /// Inner destination, hardware address.
+    mac: [u8; 6],
+    /// Inner destination.
+    dst: Addr,
+}
+
+#[inline(always)]
+fn wrapped(packet: Packet) -> Result<Wrapped, DropReason> {
+    let vxlan: VxlanHdr = packet.load(L4 + udp::LEN)?;
+    let vni = vxlan.vni().ok_or(DropReason::UnknownVni)?;
+    let inner: EthHdr = packet.load(ENCAP_LEN)?;
+    if inner.ether_type_be != eth::IPV4_BE {
+        return Err(DropReason::Protocol);
+    }
+    let octets: [u8; 4] = packet.load(eth::LEN + ENCAP_LEN + ipv4::DST_OFFSET)?;
+    Ok(Wrapped {
+        vni,
+        mac: inner.dst,
+        dst: Addr::v4(octets),
+    })
 }
 
 /// The inner destination must be an endpoint of this node in that network: checked while the packet is
 /// whole, so that a drop leaves evidence.
 #[inline(always)]
-fn destination(packet: Packet, vni: u32) -> Result<&'static EndpointValue, DropReason> {
-    let octets: [u8; 4] = packet.load(eth::LEN + ENCAP_LEN + ipv4::DST_OFFSET)?;
-    let addr = Addr::v4(octets);
+fn destination(
+    stamp: Stamp,
+    node: Addr,
+    vni: u32,
+    addr: Addr,
+) -> Result<&'static EndpointValue, DropReason> {
     let endpoint = maps::endpoint(&EndpointKey { vni, addr }).ok_or(DropReason::UnknownVni)?;
-    if endpoint.node.is_none() {
-        Ok(endpoint)
-    } else {
-        Err(DropReason::NotLocal)
+    if !endpoint.node.is_none() {
+        return Err(DropReason::NotLocal);
     }
+    paths::remember_arriving(&PathIn {
+        stamp,
+        node,
+        dst: addr,
+        vni,
+        endpoint: *endpoint,
+        pad: 0,
+    });
+    Ok(endpoint)
 }

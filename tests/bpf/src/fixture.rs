@@ -1,11 +1,11 @@
 //! The programs, loaded without being attached, and what one packet does to them.
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{CgroupSockAddr, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 use swarm_common::config::{CONFIG_GLOBAL, Config};
-use swarm_common::maps::{Counter, DropCount, VipClient, names, vip_client};
+use swarm_common::maps::{Counter, DropCount, Meta, VipClient, names, vip_client};
 use swarm_common::verdict::{COUNTERS, DropReason, Program, Verdict};
 
 /// The object under test.
@@ -53,8 +53,26 @@ impl Fixture {
         Ok(Self { ebpf })
     }
 
-    /// A hash map of the object.
+    /// Makes what programs remember of the tables void, as the agent does after every change.
+    pub fn raise_generation(&mut self) -> Result<()> {
+        let map = self.ebpf.map_mut(names::META).context("no meta")?;
+        let mut array: Array<_, Meta> = Array::try_from(map)?;
+        let meta = array.get(&0, 0)?;
+        let generation = meta.generation + 1;
+        Ok(array.set(0, Meta { generation, ..meta }, 0)?)
+    }
+
+    /// A hash map of the object, to be changed.
     pub fn map<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>> {
+        self.raise_generation()?;
+        self.map_quietly(name)
+    }
+
+    /// A hash map of the object, to be changed by somebody who does not raise the generation.
+    pub fn map_quietly<K: Pod, V: Pod>(
+        &mut self,
+        name: &str,
+    ) -> Result<HashMap<&mut MapData, K, V>> {
         let map = self
             .ebpf
             .map_mut(name)
@@ -67,6 +85,31 @@ impl Fixture {
         self.map(name)?
             .insert(key, value, 0)
             .with_context(|| format!("map {name}"))
+    }
+
+    /// One entry of a per-CPU array, as each CPU has it.
+    pub fn on_each_cpu<V: Pod>(&self, name: &str, index: u32) -> Result<Vec<V>> {
+        let map = self
+            .ebpf
+            .map(name)
+            .with_context(|| format!("no map {name}"))?;
+        let array: PerCpuArray<_, V> = PerCpuArray::try_from(map)?;
+        Ok(array.get(&index, 0)?.iter().copied().collect())
+    }
+
+    /// Gives every CPU the same value in one entry of a per-CPU array.
+    pub fn set_on_each_cpu<V: Pod>(&mut self, name: &str, index: u32, value: V) -> Result<()> {
+        let values = PerCpuValues::try_from(vec![
+            value;
+            aya::util::nr_cpus()
+                .map_err(|(_, error)| error)?
+        ])?;
+        let map = self
+            .ebpf
+            .map_mut(name)
+            .with_context(|| format!("no map {name}"))?;
+        let mut array: PerCpuArray<_, V> = PerCpuArray::try_from(map)?;
+        Ok(array.set(index, values, 0)?)
     }
 
     /// Notes that what is behind an interface has sent to a virtual address.

@@ -12,6 +12,7 @@ use swarm_common::maps::{
     MaglevKey, MaglevTable, Meta, PeerKey, PeerValue, PublishedKey, PublishedValue, ServiceKey,
     ServiceStats, ServiceStatsKey, ServiceValue, SourceKey, SourceValue, VipClient, names,
 };
+use swarm_common::paths::{PathIn, PathOut};
 use swarm_tests_bpf::fixture::{Fixture, OBJECT};
 
 fn sizes<K, V>() -> (u32, u32) {
@@ -38,6 +39,8 @@ fn every_program_loads_and_every_map_has_its_sizes() {
         (names::META, sizes::<u32, Meta>()),
         (names::CONNTRACK, sizes::<FlowKey, FlowValue>()),
         (names::VIP_CLIENTS, sizes::<u32, VipClient>()),
+        (names::PATHS_OUT, sizes::<u32, PathOut>()),
+        (names::PATHS_IN, sizes::<u32, PathIn>()),
         (names::HOST_FLOWS, sizes::<HostFlowKey, HostFlowValue>()),
         (
             names::SERVICE_STATS,
