@@ -3,6 +3,8 @@
 use anyhow::{Context as _, Result, anyhow};
 use aya::programs::LinkOrder;
 use aya::programs::tc::{SchedClassifier, TcAttachOptions, TcAttachType};
+use swarm_common::config::Config;
+use swarm_common::hdr::ENCAP_LEN;
 use swarm_common::maps::INGRESS_VNI;
 
 use crate::fixture::Fixture;
@@ -32,30 +34,36 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Builds everything and attaches the programs.
+    /// Builds everything with an underlay of 1,500 bytes and attaches the programs.
     pub fn new(label: &str) -> Result<Self> {
+        Self::with_mtu(label, 1500)
+    }
+
+    /// Builds everything and attaches the programs; tasks may send what fits `underlay_mtu` when wrapped.
+    pub fn with_mtu(label: &str, underlay_mtu: u32) -> Result<Self> {
         let named = |part: &str| Netns::new(&format!("{label}{part}"));
         let bridge = named("u")?;
         bridge.ip(&["link", "add", "br0", "type", "bridge"])?;
         bridge.ip(&["link", "set", "br0", "up"])?;
+        let mtu = Mtu::of(underlay_mtu)?;
         let (a, b, client) = (named("a")?, named("b")?, named("c")?);
-        underlay(&bridge, &a, "to-a", world::NODE_A)?;
-        underlay(&bridge, &b, "to-b", world::NODE_B)?;
-        underlay(&bridge, &client, "to-c", world::CLIENT)?;
+        underlay(&bridge, &a, "to-a", world::NODE_A, &mtu)?;
+        underlay(&bridge, &b, "to-b", world::NODE_B, &mtu)?;
+        underlay(&bridge, &client, "to-c", world::CLIENT, &mtu)?;
         let (one, two, far) = (named("1")?, named("2")?, named("3")?);
         let local_a = [
-            task(&a, &one, "eth0", VNI, world::ONE)?,
-            task(&a, &two, "eth0", INGRESS_VNI, world::TWO_INGRESS)?,
-            task(&a, &two, "eth1", VNI, world::TWO)?,
-            own(&a, world::HOST_A)?,
+            task(&a, &one, "eth0", VNI, world::ONE, &mtu)?,
+            task(&a, &two, "eth0", INGRESS_VNI, world::TWO_INGRESS, &mtu)?,
+            task(&a, &two, "eth1", VNI, world::TWO, &mtu)?,
+            own(&a, world::HOST_A, &mtu)?,
         ];
         let local_b = [
-            task(&b, &far, "eth0", INGRESS_VNI, world::FAR_INGRESS)?,
-            task(&b, &far, "eth1", VNI, world::FAR)?,
-            own(&b, world::HOST_B)?,
+            task(&b, &far, "eth0", INGRESS_VNI, world::FAR_INGRESS, &mtu)?,
+            task(&b, &far, "eth1", VNI, world::FAR, &mtu)?,
+            own(&b, world::HOST_B, &mtu)?,
         ];
-        let node_a = node(&a, world::NODE_A, world::NODE_B, &local_a, &local_b)?;
-        let node_b = node(&b, world::NODE_B, world::NODE_A, &local_b, &local_a)?;
+        let node_a = node(&a, (world::NODE_A, world::NODE_B), &local_a, &local_b, &mtu)?;
+        let node_b = node(&b, (world::NODE_B, world::NODE_A), &local_b, &local_a, &mtu)?;
         Ok(Self {
             a,
             b,
@@ -74,9 +82,35 @@ fn dotted(addr: [u8; 4]) -> String {
     std::net::Ipv4Addr::from(addr).to_string()
 }
 
-fn underlay(bridge: &Netns, node: &Netns, port: &str, addr: [u8; 4]) -> Result<()> {
+/// How long IP packets may be, in bytes.
+struct Mtu {
+    underlay: u32,
+    /// What fits the underlay when wrapped.
+    overlay: String,
+}
+
+impl Mtu {
+    fn of(underlay: u32) -> Result<Self> {
+        Ok(Self {
+            underlay,
+            overlay: (underlay - u32::try_from(ENCAP_LEN)?).to_string(),
+        })
+    }
+}
+
+/// The one that goes with an address, as `ip` takes it.
+fn hardware_address(addr: [u8; 4]) -> String {
+    swarm_common::mac::of(addr)
+        .map(|octet| format!("{octet:02x}"))
+        .join(":")
+}
+
+fn underlay(bridge: &Netns, node: &Netns, port: &str, addr: [u8; 4], mtu: &Mtu) -> Result<()> {
     veth(bridge, port, node, "under0")?;
-    bridge.ip(&["link", "set", port, "master", "br0", "up"])?;
+    let bytes = mtu.underlay.to_string();
+    bridge.ip(&["link", "set", port, "mtu", &bytes, "master", "br0", "up"])?;
+    let mac = hardware_address(addr);
+    node.ip(&["link", "set", "under0", "address", &mac, "mtu", &bytes])?;
     node.ip(&[
         "address",
         "add",
@@ -87,15 +121,22 @@ fn underlay(bridge: &Netns, node: &Netns, port: &str, addr: [u8; 4]) -> Result<(
     node.ip(&["link", "set", "under0", "up"])
 }
 
-fn task(node: &Netns, task: &Netns, name: &str, vni: u32, addr: [u8; 4]) -> Result<Attachment> {
+fn task(
+    node: &Netns,
+    task: &Netns,
+    name: &str,
+    vni: u32,
+    addr: [u8; 4],
+    mtu: &Mtu,
+) -> Result<Attachment> {
     let host_side = format!("sw{}", addr.map(|octet| format!("{octet:02x}")).concat());
     veth(node, &host_side, task, name)?;
-    configure(task, name, addr)?;
+    configure(task, name, addr, mtu)?;
     if name == "eth0" {
         let gateway = dotted([addr[0], addr[1], addr[2], 1]);
         task.ip(&["route", "add", "default", "via", &gateway])?;
     }
-    node.ip(&["link", "set", &host_side, "up"])?;
+    node.ip(&["link", "set", &host_side, "mtu", &mtu.overlay, "up"])?;
     Ok(Attachment {
         vni,
         addr,
@@ -104,20 +145,18 @@ fn task(node: &Netns, task: &Netns, name: &str, vni: u32, addr: [u8; 4]) -> Resu
     })
 }
 
-fn own(node: &Netns, addr: [u8; 4]) -> Result<Attachment> {
+fn own(node: &Netns, addr: [u8; 4], mtu: &Mtu) -> Result<Attachment> {
     node.ip(&[
         "link", "add", "swhost0", "type", "veth", "peer", "name", "swhost1",
     ])?;
-    configure(node, "swhost0", addr)?;
+    configure(node, "swhost0", addr, mtu)?;
     node.ip(&["link", "set", "swhost1", "up"])?;
     Ok(world::host(addr, node.ifindex("swhost1")?))
 }
 
-fn configure(netns: &Netns, name: &str, addr: [u8; 4]) -> Result<()> {
-    let mac = swarm_common::mac::of(addr)
-        .map(|octet| format!("{octet:02x}"))
-        .join(":");
-    netns.ip(&["link", "set", name, "address", &mac, "mtu", "1450"])?;
+fn configure(netns: &Netns, name: &str, addr: [u8; 4], mtu: &Mtu) -> Result<()> {
+    let mac = hardware_address(addr);
+    netns.ip(&["link", "set", name, "address", &mac, "mtu", &mtu.overlay])?;
     netns.ip(&[
         "address",
         "add",
@@ -130,14 +169,17 @@ fn configure(netns: &Netns, name: &str, addr: [u8; 4]) -> Result<()> {
 
 fn node(
     netns: &Netns,
-    addr: [u8; 4],
-    peer: [u8; 4],
+    (addr, peer): ([u8; 4], [u8; 4]),
     local: &[Attachment],
     remote: &[Attachment],
+    mtu: &Mtu,
 ) -> Result<Fixture> {
     let underlay = netns.ifindex("under0")?;
     let cookie = netns.run(crate::cookie::current)?;
-    let mut fixture = Fixture::load(&world::config(addr, underlay, cookie))?;
+    let mut fixture = Fixture::load(&Config {
+        underlay_mtu: mtu.underlay,
+        ..world::config(addr, underlay, cookie)
+    })?;
     let others: Vec<_> = remote.iter().map(|other| (other.vni, other.addr)).collect();
     world::fill(&mut fixture, addr, peer, local, &others)?;
     netns.run(|| {

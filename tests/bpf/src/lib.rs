@@ -2,7 +2,8 @@
 //! network namespaces.
 //!
 //! [`packet`] builds and explains packets, [`fixture`] loads the programs and runs one packet, [`world`] fills
-//! the maps with a small cluster every table of tests shares, [`netns`] builds real hosts.
+//! the maps with a small cluster every table of tests shares, [`netns`] builds real hosts, [`raw`]
+//! sends frames the way no socket of a task would.
 
 pub mod cluster;
 pub mod cookie;
@@ -10,5 +11,6 @@ pub mod fixture;
 pub mod golden;
 pub mod netns;
 pub mod packet;
+pub mod raw;
 pub mod server;
 pub mod world;
