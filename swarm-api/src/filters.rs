@@ -272,22 +272,20 @@ pub const CONTAINERS: &[&str] = &[
     "ancestor", "exited", "id", "is-task", "label", "name", "network", "status",
 ];
 
+const CONTAINER_STATES: &[&str] = &[
+    "created",
+    "dead",
+    "exited",
+    "paused",
+    "removing",
+    "restarting",
+    "running",
+];
+
 /// Whether a container is listed; `all` includes those that do not run.
 pub fn container(filters: &Filters, container: &Container, all: bool) -> Result<bool, Refusal> {
     check_values(filters, "is-task", &["true", "false", "1", "0"])?;
-    check_values(
-        filters,
-        "status",
-        &[
-            "created",
-            "dead",
-            "exited",
-            "paused",
-            "removing",
-            "restarting",
-            "running",
-        ],
-    )?;
+    check_values(filters, "status", CONTAINER_STATES)?;
     let exit_code = match container.state {
         crate::container::ContainerState::Exited { code, .. } => Some(code.to_string()),
         crate::container::ContainerState::Created

@@ -65,9 +65,29 @@ pub struct TmpfsOptions {
     pub mode: u32,
 }
 
+impl TmpfsOptions {
+    fn into_kind(self) -> Result<MountKind, Refusal> {
+        let size_bytes = u64::try_from(self.size_bytes).map_err(|_| Refusal::InvalidMount {
+            reason: format!("invalid tmpfs size {}", self.size_bytes),
+        })?;
+        Ok(MountKind::Tmpfs {
+            size_bytes,
+            mode: self.mode,
+        })
+    }
+}
+
 impl Mount {
     pub(crate) fn into_core(self) -> Result<model::Mount, Refusal> {
-        let kind = match self.kind.to_ascii_lowercase().as_str() {
+        Ok(model::Mount {
+            target: self.target.clone(),
+            read_only: self.read_only,
+            kind: self.into_kind()?,
+        })
+    }
+
+    fn into_kind(self) -> Result<MountKind, Refusal> {
+        Ok(match self.kind.to_ascii_lowercase().as_str() {
             "bind" => MountKind::Bind {
                 source: self.source,
                 propagation: self.bind_options.unwrap_or_default().propagation,
@@ -81,17 +101,7 @@ impl Mount {
                     labels: options.labels,
                 }
             }
-            "tmpfs" => {
-                let options = self.tmpfs_options.unwrap_or_default();
-                MountKind::Tmpfs {
-                    size_bytes: u64::try_from(options.size_bytes).map_err(|_| {
-                        Refusal::InvalidMount {
-                            reason: format!("invalid tmpfs size {}", options.size_bytes),
-                        }
-                    })?,
-                    mode: options.mode,
-                }
-            }
+            "tmpfs" => self.tmpfs_options.unwrap_or_default().into_kind()?,
             "npipe" | "cluster" | "image" => {
                 return Err(Refusal::unsupported(format!(
                     "ContainerSpec.Mounts.Type \"{}\"",
@@ -104,11 +114,6 @@ impl Mount {
                     value: self.kind,
                 });
             }
-        };
-        Ok(model::Mount {
-            target: self.target,
-            read_only: self.read_only,
-            kind,
         })
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use swarm_core::{
+    id::NodeId,
     model::{self, Annotations, Labels, Subnet},
     time::Timestamp,
 };
@@ -348,52 +349,64 @@ impl NetworkResource {
         tasks: &[model::Task],
         nodes: &[model::Node],
     ) {
-        let underlay = |node: &swarm_core::id::NodeId| {
-            let node = nodes.iter().find(|candidate| candidate.id == *node)?;
-            let address = node.status.data_path_addr.or(node.status.addr)?;
-            Some(address.to_string())
-        };
         for service in services {
-            let on_network =
-                |attachment: &&model::Attachment| attachment.network.as_str() == self.id;
-            let vip = service
-                .endpoint
-                .iter()
-                .flat_map(|endpoint| &endpoint.virtual_ips)
-                .find(on_network)
-                .map(|attachment| attachment.address.to_string());
-            let mut entry = NetworkService {
-                vip: vip.clone().unwrap_or_default(),
-                ..NetworkService::default()
-            };
             let live = tasks.iter().filter(|task| {
                 task.service == service.id && task.status.state == model::TaskState::Running
             });
-            for task in live {
-                let Some(attachment) = task.attachments.iter().find(on_network) else {
-                    continue;
-                };
-                let host = underlay(&task.node).unwrap_or_default();
-                let peer = NetworkPeer {
-                    name: task.node.short().to_owned(),
-                    ip: host.clone(),
-                };
-                if !self.peers.contains(&peer) {
-                    self.peers.push(peer);
-                }
-                entry.tasks.push(NetworkTask {
-                    name: task.container_name(),
-                    endpoint_id: String::new(),
-                    endpoint_ip: attachment.address.to_string(),
-                    info: BTreeMap::from([(String::from("Host IP"), host)]),
-                });
+            let vip = self.virtual_ip(service);
+            let tasks: Vec<NetworkTask> = live
+                .filter_map(|task| self.describe_task(task, nodes))
+                .collect();
+            if vip.is_none() && tasks.is_empty() {
+                continue;
             }
-            if vip.is_some() || !entry.tasks.is_empty() {
-                self.services
-                    .insert(service.spec.annotations.name.clone(), entry);
-            }
+            let entry = NetworkService {
+                vip: vip.unwrap_or_default(),
+                tasks,
+                ..NetworkService::default()
+            };
+            self.services
+                .insert(service.spec.annotations.name.clone(), entry);
         }
     }
+
+    /// The address of a service on this network.
+    fn virtual_ip(&self, service: &model::Service) -> Option<String> {
+        let endpoint = service.endpoint.as_ref()?;
+        self.attachment(&endpoint.virtual_ips)
+            .map(|attachment| attachment.address.to_string())
+    }
+
+    /// A task on this network; its node becomes a peer.
+    fn describe_task(&mut self, task: &model::Task, nodes: &[model::Node]) -> Option<NetworkTask> {
+        let endpoint_ip = self.attachment(&task.attachments)?.address.to_string();
+        let host = underlay(nodes, &task.node).unwrap_or_default();
+        let peer = NetworkPeer {
+            name: task.node.short().to_owned(),
+            ip: host.clone(),
+        };
+        if !self.peers.contains(&peer) {
+            self.peers.push(peer);
+        }
+        Some(NetworkTask {
+            name: task.container_name(),
+            endpoint_id: String::new(),
+            endpoint_ip,
+            info: BTreeMap::from([(String::from("Host IP"), host)]),
+        })
+    }
+
+    fn attachment<'a>(&self, all: &'a [model::Attachment]) -> Option<&'a model::Attachment> {
+        all.iter()
+            .find(|attachment| attachment.network.as_str() == self.id)
+    }
+}
+
+/// The address under which the overlay reaches a node.
+fn underlay(nodes: &[model::Node], id: &NodeId) -> Option<String> {
+    let node = nodes.iter().find(|candidate| candidate.id == *id)?;
+    let address = node.status.data_path_addr.or(node.status.addr)?;
+    Some(address.to_string())
 }
 
 /// The containers on a network.
