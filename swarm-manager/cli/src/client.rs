@@ -203,24 +203,7 @@ impl Client {
             .map_err(|e| broken(e.into()))?;
         // The connection ends with the request; its error, if any, reaches the request too.
         drop(tokio::spawn(connection));
-        let mut request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(HOST, HeaderValue::from_static("swarm"))
-            .header(
-                USER_AGENT,
-                concat!("swarm-manager/", env!("CARGO_PKG_VERSION"), " (linux)"),
-            );
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let bytes = body.map(|value| Bytes::from(value.to_string()));
-        if bytes.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let request = request
-            .body(Full::new(bytes.unwrap_or_default()))
-            .map_err(|e| broken(e.into()))?;
+        let request = request(method, target, body, headers).map_err(|e| broken(e.into()))?;
         sender
             .send_request(request)
             .await
@@ -237,6 +220,30 @@ impl Client {
             }
         })
     }
+}
+
+fn request(
+    method: Method,
+    target: &str,
+    body: Option<&Value>,
+    headers: Query<'_>,
+) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(HOST, HeaderValue::from_static("swarm"))
+        .header(
+            USER_AGENT,
+            concat!("swarm-manager/", env!("CARGO_PKG_VERSION"), " (linux)"),
+        );
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let bytes = body.map(|value| Bytes::from(value.to_string()));
+    if bytes.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    request.body(Full::new(bytes.unwrap_or_default()))
 }
 
 async fn collect(answer: Response<Incoming>, route: &str) -> Result<Bytes, CliError> {

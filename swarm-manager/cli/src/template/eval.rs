@@ -66,6 +66,30 @@ impl Found {
     }
 }
 
+/// What a range goes over: positions or sorted keys, with what is there.
+fn items(value: Value, over: &Pipeline) -> Result<Vec<(Value, Value)>, TemplateError> {
+    Ok(match value {
+        Value::Null => Vec::new(),
+        Value::Array(list) => list
+            .into_iter()
+            .enumerate()
+            .map(|(at, item)| (at.into(), item))
+            .collect(),
+        Value::Object(map) => {
+            let mut pairs: Vec<_> = map.into_iter().collect();
+            pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+            pairs
+                .into_iter()
+                .map(|(key, item)| (key.into(), item))
+                .collect()
+        }
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            let reason = format!("range can't iterate over {}", show(&other));
+            return Err(error(&over.place, "range", reason));
+        }
+    })
+}
+
 impl Scope {
     fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
         let depth = self.variables.len();
@@ -92,27 +116,21 @@ impl Scope {
                 then,
                 otherwise,
             } => {
-                let depth = self.variables.len();
                 let value = self.pipeline(condition, dot)?.or_null();
                 let chosen = if truth(&value) { then } else { otherwise };
-                self.set(condition, value);
-                self.nodes(chosen, dot)?;
-                self.variables.truncate(depth);
+                self.block(condition, value, chosen, dot)?;
             }
             Node::With {
                 value,
                 then,
                 otherwise,
             } => {
-                let depth = self.variables.len();
                 let inner = self.pipeline(value, dot)?.or_null();
-                self.set(value, inner.clone());
                 if truth(&inner) {
-                    self.nodes(then, &inner)?;
+                    self.block(value, inner.clone(), then, &inner)?;
                 } else {
-                    self.nodes(otherwise, dot)?;
+                    self.block(value, inner, otherwise, dot)?;
                 }
-                self.variables.truncate(depth);
             }
             Node::Range {
                 over,
@@ -120,6 +138,21 @@ impl Scope {
                 otherwise,
             } => self.range(over, body, otherwise, dot)?,
         }
+        Ok(())
+    }
+
+    /// A block whose variable, if the pipeline declares one, is gone behind it.
+    fn block(
+        &mut self,
+        pipeline: &Pipeline,
+        value: Value,
+        body: &[Node],
+        dot: &Value,
+    ) -> Result<(), TemplateError> {
+        let depth = self.variables.len();
+        self.set(pipeline, value);
+        self.nodes(body, dot)?;
+        self.variables.truncate(depth);
         Ok(())
     }
 
@@ -131,26 +164,7 @@ impl Scope {
         dot: &Value,
     ) -> Result<(), TemplateError> {
         let value = self.pipeline(over, dot)?.or_null();
-        let items: Vec<(Value, Value)> = match value {
-            Value::Null => Vec::new(),
-            Value::Array(list) => list
-                .into_iter()
-                .enumerate()
-                .map(|(at, item)| (at.into(), item))
-                .collect(),
-            Value::Object(map) => {
-                let mut pairs: Vec<_> = map.into_iter().collect();
-                pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
-                pairs
-                    .into_iter()
-                    .map(|(key, item)| (key.into(), item))
-                    .collect()
-            }
-            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
-                let reason = format!("range can't iterate over {}", show(&other));
-                return Err(error(&over.place, "range", reason));
-            }
-        };
+        let items = items(value, over)?;
         if items.is_empty() {
             return self.nodes(otherwise, dot);
         }
