@@ -167,6 +167,7 @@ impl Client {
         body: Option<&Value>,
         headers: Query<'_>,
     ) -> Result<Response<Incoming>, CliError> {
+        check_reference(path)?;
         let (major, minor) = self.version().await?;
         let mut target = format!("/v{major}.{minor}{}", escape(path, "/:@+,=$&!*'"));
         for (at, (key, value)) in query.iter().enumerate() {
@@ -219,6 +220,25 @@ impl Client {
                 CliError::Unreachable { host }
             }
         })
+    }
+}
+
+/// Refuses to name an object by nothing: `/nodes/` is another path than the user meant. Docker's client says it so.
+fn check_reference(path: &str) -> Result<(), CliError> {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let kind = match parts.next() {
+        Some("nodes") => "node",
+        Some("services") => "service",
+        Some("tasks") => "task",
+        Some("networks") => "network",
+        Some("containers") => "container",
+        Some(_) | None => return Ok(()),
+    };
+    match parts.next() {
+        Some(reference) if reference.trim().is_empty() => Err(CliError::refused(format!(
+            "invalid {kind} name or ID: value is empty"
+        ))),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -338,6 +358,30 @@ mod tests {
             filters([("name", "web"), ("id", "x"), ("name", "db")]),
             r#"{"id":{"x":true},"name":{"db":true,"web":true}}"#
         );
+    }
+
+    #[test]
+    fn nothing_is_no_reference() {
+        let refusal = |path| check_reference(path).map_err(|error| error.to_string());
+        for (path, kind) in [
+            ("/nodes/", "node"),
+            ("/nodes/ ", "node"),
+            ("/services//logs", "service"),
+            ("/networks/", "network"),
+            ("/containers//json", "container"),
+        ] {
+            let text = format!("invalid {kind} name or ID: value is empty");
+            assert_eq!(refusal(path), Err(text), "{path}");
+        }
+        for path in [
+            "/nodes",
+            "/nodes/x/update",
+            "/swarm",
+            "/containers/json",
+            "/",
+        ] {
+            assert_eq!(refusal(path), Ok(()), "{path}");
+        }
     }
 
     #[test]

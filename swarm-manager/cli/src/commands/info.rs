@@ -31,7 +31,7 @@ async fn run(app: &mut App, matches: &Matches) -> Outcome {
             } else {
                 source
             };
-            let template = Template::parse(source)?;
+            let template = Template::parse(source).map_err(CliError::TemplateSyntax)?;
             let mut info = answer?;
             info["ClientInfo"] = json!({"Version": version, "Debug": false});
             return app.put(&(template.execute(&info, Mode::Rows)? + "\n"));
