@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::parser::{Base, Node, Operand, Pipeline, Place};
 use super::show::{show, truth};
-use super::{Mode, TemplateError, functions};
+use super::{Mode, TemplateError, functions, zeros};
 
 /// A value, or the name of the field that is not there.
 #[derive(Debug, Clone)]
@@ -21,10 +21,16 @@ enum Found {
 }
 
 /// Runs the nodes over `data`.
-pub(super) fn run(nodes: &[Node], data: &Value, mode: Mode) -> Result<String, TemplateError> {
+pub(super) fn run(
+    nodes: &[Node],
+    data: &Value,
+    mode: Mode,
+    zeros: bool,
+) -> Result<String, TemplateError> {
     let mut scope = Scope {
         variables: vec![(String::new(), data.clone())],
         mode,
+        zeros,
         out: String::new(),
     };
     scope.nodes(nodes, data)?;
@@ -34,6 +40,8 @@ pub(super) fn run(nodes: &[Node], data: &Value, mode: Mode) -> Result<String, Te
 struct Scope {
     variables: Vec<(String, Value)>,
     mode: Mode,
+    /// Whether fields that were left out have Go's zero value.
+    zeros: bool,
     out: String,
 }
 
@@ -314,7 +322,7 @@ impl Scope {
             Base::Function(name) => return self.function(name, operand, &[], None, dot),
             Base::Nested(pipeline) => self.pipeline(pipeline, dot)?.or_error()?,
         };
-        Ok(fields(base, operand))
+        Ok(fields(base, operand, self.zeros))
     }
 }
 
@@ -326,17 +334,13 @@ fn is_transparent(name: &str) -> bool {
     )
 }
 
-fn fields(base: Value, operand: &Operand) -> Found {
+fn fields(base: Value, operand: &Operand, zeros: bool) -> Found {
     let mut current = base;
+    let mut parent = "";
     for field in &operand.fields {
-        let next = match &mut current {
-            Value::Object(map) => map.get_mut(field).map(Value::take),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_) => None,
-        };
+        let next =
+            member(&mut current, field).or_else(|| zero(&current, parent, field).filter(|_| zeros));
+        parent = field;
         match next {
             Some(value) => current = value,
             None => {
@@ -352,6 +356,23 @@ fn fields(base: Value, operand: &Operand) -> Found {
         }
     }
     Found::Value(current)
+}
+
+/// A field that is there, by its own name or the Engine API's.
+fn member(holder: &mut Value, field: &str) -> Option<Value> {
+    let map = holder.as_object_mut()?;
+    let name = if map.contains_key(field) {
+        field
+    } else {
+        zeros::spelling(field)?
+    };
+    map.get_mut(name).map(Value::take)
+}
+
+/// A field that was left out of an object.
+fn zero(holder: &Value, parent: &str, field: &str) -> Option<Value> {
+    holder.as_object()?;
+    zeros::of(parent, field)
 }
 
 /// Go counts an error's column at the failing field of a chain.
