@@ -1,6 +1,6 @@
 //! Networks: the creation request, the swarm-wide and node-local entries of `/networks`, and the form inside tasks.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ impl NetworkCreate {
         let value = json::parse_value(body)?;
         unsupported::check_network(&value)?;
         let request: Self = json::decode(value)?;
+        if request.name.trim().is_empty() {
+            return Err(Refusal::NoNetworkName);
+        }
         if request.scope == "local" {
             return Err(Refusal::NetworkScope);
         }
@@ -116,13 +119,53 @@ impl IpamConfig {
             None
         } else {
             let gateway = self.gateway.parse::<Ipv4Addr>();
-            Some(gateway.map_err(|_| Refusal::Subnet { text: self.gateway })?)
+            Some(gateway.map_err(|_| {
+                Refusal::network_config(format!(
+                    "invalid gateway {}: invalid address",
+                    self.gateway
+                ))
+            })?)
         };
         Ok(model::IpamConfig {
-            subnet: parse_subnet(&self.subnet)?,
+            subnet: exact_subnet(&self.subnet)?,
             gateway,
         })
     }
+}
+
+/// Reads a network's subnet. Host bits are a mistake that is told, not mended.
+fn exact_subnet(text: &str) -> Result<Subnet, Refusal> {
+    let invalid = |what: &str| Refusal::network_config(format!("invalid subnet {text}: {what}"));
+    let is_ipv6 = text
+        .split_once('/')
+        .is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());
+    let subnet = parse_subnet(text).map_err(|refusal| {
+        // IPv6 is what Docker would take.
+        if is_ipv6 {
+            refusal
+        } else {
+            invalid("invalid CIDR block notation")
+        }
+    })?;
+    let network = subnet.to_string();
+    if network == text {
+        Ok(subnet)
+    } else {
+        Err(invalid(&format!("it should be {network}")))
+    }
+}
+
+/// Names that stand for networks of the host in Docker, whether or not this host has them.
+const PREDEFINED: &[&str] = &["bridge", "host", "none", "default"];
+
+/// Refuses a name that a network of the cluster cannot have.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    if PREDEFINED.contains(&name) {
+        return Err(Refusal::PredefinedNetwork {
+            name: name.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Reads an IPv4 subnet in CIDR form; host bits are cleared, as Docker clears them.
@@ -449,6 +492,67 @@ mod tests {
         for text in ["10.1.0.0", "10.1.0.0/33", "fd00::/64", "x/8", ""] {
             assert!(parse_subnet(text).is_err(), "{text}");
         }
+    }
+
+    /// The texts are those of Docker 28.5, but for IPv6, which it takes.
+    #[test]
+    fn networks_that_make_no_sense_are_refused_in_dockers_words() {
+        let refusal = |subnet: &str, gateway: &str| {
+            let body = format!(
+                r#"{{"Name":"n","Driver":"overlay","IPAM":{{"Config":[{{"Subnet":"{subnet}","Gateway":"{gateway}"}}]}}}}"#
+            );
+            let request = NetworkCreate::from_json(body.as_bytes()).unwrap();
+            let refusal = request.into_core().unwrap_err();
+            assert_eq!(refusal.status(), 400);
+            refusal.to_string()
+        };
+        for (subnet, gateway, text) in [
+            (
+                "foo",
+                "",
+                "invalid network config:\ninvalid subnet foo: invalid CIDR block notation",
+            ),
+            (
+                "10.9.0.0",
+                "",
+                "invalid network config:\ninvalid subnet 10.9.0.0: invalid CIDR block notation",
+            ),
+            (
+                "10.8.0.0/33",
+                "",
+                "invalid network config:\ninvalid subnet 10.8.0.0/33: invalid CIDR block notation",
+            ),
+            (
+                "10.9.0.1/24",
+                "",
+                "invalid network config:\ninvalid subnet 10.9.0.1/24: it should be 10.9.0.0/24",
+            ),
+            (
+                "10.9.0.0/24",
+                "foo",
+                "invalid network config:\ninvalid gateway foo: invalid address",
+            ),
+            (
+                "fd00::/64",
+                "",
+                "invalid subnet or address \"fd00::/64\": an IPv4 subnet such as 10.1.0.0/24 is expected",
+            ),
+        ] {
+            assert_eq!(refusal(subnet, gateway), text);
+        }
+        for body in [
+            r#"{"Driver":"overlay"}"#,
+            r#"{"Name":" ","Driver":"overlay"}"#,
+        ] {
+            let refusal = NetworkCreate::from_json(body.as_bytes()).unwrap_err();
+            assert_eq!(refusal.to_string(), "invalid name: name is empty");
+        }
+        assert_eq!(check_name("hosts"), Ok(()));
+        let refusal = check_name("host").unwrap_err();
+        assert_eq!(
+            (refusal.status(), refusal.to_string().as_str()),
+            (403, "operation is not permitted on predefined host network")
+        );
     }
 
     #[test]

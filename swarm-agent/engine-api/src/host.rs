@@ -108,10 +108,10 @@ pub enum HostError {
     JoinTimeout,
     /// The container runs and was to be removed without force.
     #[error(
-        "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
+        "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
     )]
     ContainerRuns {
-        /// Its name.
+        /// What it was called.
         name: String,
     },
     /// The container went away.

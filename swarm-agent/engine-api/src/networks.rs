@@ -9,7 +9,7 @@ use swarm_api::{
     container::Container,
     filters::{self, Filters},
     logs::flag,
-    network::{NetworkCreate, NetworkCreated, NetworkResource},
+    network::{self, NetworkCreate, NetworkCreated, NetworkResource},
 };
 use swarm_core::{control::Code, model::Network};
 
@@ -54,7 +54,7 @@ pub(crate) async fn list(State(api): State<Api>, query: Query) -> Answer {
             .as_ref()
             .is_some_and(|containers| !containers.is_empty());
         let in_use = attached || entry.ingress || used_by_services.contains(&entry.id);
-        if filters::network(&filters, &entry, in_use)? {
+        if filters::network(&filters, &entry, in_use) {
             // Docker lists containers only when a network is inspected.
             entry.containers = entry.containers.map(|_| std::collections::BTreeMap::new());
             if entry.scope == "swarm" {
@@ -125,6 +125,7 @@ pub(crate) async fn create(State(api): State<Api>, request: Request) -> Answer {
     if local.iter().any(|network| network.name == request.name) {
         return Err(taken().into());
     }
+    network::check_name(&request.name)?;
     let created_id = api.control.create_network(request.into_core()?).await;
     let id = created_id.map_err(|error| {
         // A second ingress network is another kind of conflict.
