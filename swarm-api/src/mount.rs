@@ -65,6 +65,20 @@ pub struct TmpfsOptions {
     pub mode: u32,
 }
 
+impl BindOptions {
+    fn known_propagation(self) -> Result<String, Refusal> {
+        match self.propagation.as_str() {
+            "" | "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
+                Ok(self.propagation)
+            }
+            _ => Err(Refusal::Enumeration {
+                kind: "MountPropagation",
+                value: self.propagation,
+            }),
+        }
+    }
+}
+
 impl TmpfsOptions {
     fn into_kind(self) -> Result<MountKind, Refusal> {
         let size_bytes = u64::try_from(self.size_bytes).map_err(|_| Refusal::InvalidMount {
@@ -90,7 +104,7 @@ impl Mount {
         Ok(match self.kind.to_ascii_lowercase().as_str() {
             "bind" => MountKind::Bind {
                 source: self.source,
-                propagation: self.bind_options.unwrap_or_default().propagation,
+                propagation: self.bind_options.unwrap_or_default().known_propagation()?,
             },
             // Docker takes a mount without a type for a bind in old clients and a volume in new ones; ask.
             "volume" => {
@@ -159,6 +173,37 @@ impl Mount {
                 .filter(|options| *options != TmpfsOptions::default()),
                 ..base
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The texts are those of Docker 28.5.
+    #[test]
+    fn words_that_do_not_exist_are_refused() {
+        let bind = |kind: &str, propagation: &str| Mount {
+            kind: kind.to_owned(),
+            source: String::from("/a"),
+            target: String::from("/b"),
+            bind_options: Some(BindOptions {
+                propagation: propagation.to_owned(),
+            }),
+            ..Mount::default()
+        };
+        let refusal = |mount: Mount| mount.into_core().map_err(|refusal| refusal.to_string());
+        assert_eq!(
+            refusal(bind("bind", "foo")).unwrap_err(),
+            "invalid MountPropagation: \"foo\""
+        );
+        assert_eq!(
+            refusal(bind("foo", "")).unwrap_err(),
+            "invalid MountType: \"foo\""
+        );
+        for known in ["", "rprivate", "shared", "rslave"] {
+            assert!(refusal(bind("bind", known)).is_ok(), "{known}");
         }
     }
 }

@@ -115,21 +115,25 @@ impl NetworkCreate {
 
 impl IpamConfig {
     fn into_core(self) -> Result<model::IpamConfig, Refusal> {
-        let gateway = if self.gateway.is_empty() {
-            None
-        } else {
-            let gateway = self.gateway.parse::<Ipv4Addr>();
-            Some(gateway.map_err(|_| {
-                Refusal::network_config(format!(
-                    "invalid gateway {}: invalid address",
-                    self.gateway
-                ))
-            })?)
+        let subnet = exact_subnet(&self.subnet)?;
+        let gateway = match self.gateway.as_str() {
+            "" => None,
+            text => Some(gateway_in(subnet, text)?),
         };
-        Ok(model::IpamConfig {
-            subnet: exact_subnet(&self.subnet)?,
-            gateway,
-        })
+        Ok(model::IpamConfig { subnet, gateway })
+    }
+}
+
+/// Reads a gateway, which has to be an address of its subnet.
+fn gateway_in(subnet: Subnet, text: &str) -> Result<Ipv4Addr, Refusal> {
+    let invalid = |what: &str| Refusal::network_config(format!("invalid gateway {text}: {what}"));
+    let gateway: Ipv4Addr = text.parse().map_err(|_| invalid("invalid address"))?;
+    if gateway.to_bits() & subnet.mask() == subnet.address.to_bits() {
+        Ok(gateway)
+    } else {
+        Err(invalid(&format!(
+            "parent subnet {subnet} doesn't contain this address"
+        )))
     }
 }
 
@@ -531,6 +535,11 @@ mod tests {
                 "10.9.0.0/24",
                 "foo",
                 "invalid network config:\ninvalid gateway foo: invalid address",
+            ),
+            (
+                "10.9.0.0/24",
+                "11.0.0.1",
+                "invalid network config:\ninvalid gateway 11.0.0.1: parent subnet 10.9.0.0/24 doesn't contain this address",
             ),
             (
                 "fd00::/64",
