@@ -318,9 +318,10 @@ async fn managers_are_unlocked_with_the_key_and_nothing_else() {
             "{path}"
         );
     }
+    let info = &engine.get("/info").await.json()["Swarm"];
     assert_eq!(
-        engine.get("/info").await.json()["Swarm"]["LocalNodeState"],
-        json!("locked")
+        (&info["LocalNodeState"], &info["Error"]),
+        (&json!("locked"), &json!(locked))
     );
     let unlock = |key: &str| engine.post("/swarm/unlock", json!({"UnlockKey": key}));
     let wrong = "swarm could not be unlocked: invalid key provided";
