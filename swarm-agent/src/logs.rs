@@ -134,12 +134,7 @@ impl LogPublishing {
             let batch = tokio::select! {
                 batch = next_batch(&mut streams), if !streams.is_empty() => batch,
                 event = events.next(), if request.options.follow => {
-                    if let Some(Event::Started { id, .. }) = event
-                        && let Ok(container) = self.executor.inspect(&id).await
-                    {
-                        let lines = self.lines(&container, request).await;
-                        streams.extend(lines.into_iter().flatten());
-                    }
+                    streams.extend(self.lines_after(event, request).await);
                     continue;
                 }
                 else => return problem,
@@ -155,6 +150,15 @@ impl LogPublishing {
                 return problem; // nobody listens any more
             }
         }
+    }
+
+    /// The lines of a container that has just started, if it is asked for.
+    async fn lines_after(&self, event: Option<Event>, request: &LogSubscription) -> Option<Lines> {
+        let Some(Event::Started { id, .. }) = event else {
+            return None;
+        };
+        let container = self.executor.inspect(&id).await.ok()?;
+        self.lines(&container, request).await.ok().flatten()
     }
 
     /// The lines of a container, if it is asked for.

@@ -129,11 +129,14 @@ fn only_address(host: &[InterfaceAddress]) -> Result<IpAddr, Refusal> {
 }
 
 /// A manager to ask, with the port filled in.
-pub fn remote_address(text: &str) -> String {
+pub fn remote_address(text: &str) -> Result<String, Refusal> {
     match split(text) {
-        Some((host, None)) if host.contains(':') => format!("[{host}]:{DEFAULT_CONTROL_PORT}"),
-        Some((host, None)) => format!("{host}:{DEFAULT_CONTROL_PORT}"),
-        Some((_, Some(_))) | None => text.to_owned(),
+        Some((host, None)) if host.contains(':') => Ok(format!("[{host}]:{DEFAULT_CONTROL_PORT}")),
+        Some((host, None)) => Ok(format!("{host}:{DEFAULT_CONTROL_PORT}")),
+        Some((_, Some(_))) => Ok(text.to_owned()),
+        None => Err(Refusal::RemotePort {
+            port: text.rsplit(':').next().unwrap_or_default().to_owned(),
+        }),
     }
 }
 
@@ -214,7 +217,16 @@ mod tests {
             ("fd00::1", "[fd00::1]:2377"),
             ("[fd00::1]:9", "[fd00::1]:9"),
         ] {
-            assert_eq!(remote_address(text), expected);
+            assert_eq!(remote_address(text), Ok(expected.to_owned()));
+        }
+        for (text, refusal) in [
+            ("foo:99999", "address 99999: invalid port"),
+            ("10.0.0.1:x", "lookup udp/x: unknown port"),
+        ] {
+            assert_eq!(
+                remote_address(text).unwrap_err().to_string(),
+                format!("could not find local IP address: dial udp: {refusal}")
+            );
         }
     }
 }

@@ -186,25 +186,7 @@ pub fn inspect(container: &Container) -> Value {
         "ExecIDs": null,
         "HostConfig": host_config(container),
         "Mounts": container.mounts,
-        "Config": {
-            "Hostname": container.hostname,
-            "Domainname": "",
-            "User": container.user,
-            "AttachStdin": false,
-            "AttachStdout": false,
-            "AttachStderr": false,
-            "Tty": container.tty,
-            "OpenStdin": container.open_stdin,
-            "StdinOnce": false,
-            "Env": container.env,
-            "Cmd": container.command,
-            "Image": container.image,
-            "Volumes": null,
-            "WorkingDir": container.working_dir,
-            "Entrypoint": null,
-            "Labels": container.labels,
-            "StopSignal": container.stop_signal,
-        },
+        "Config": config(container),
         "NetworkSettings": {
             "SandboxID": "",
             "Ports": ports(container),
@@ -235,6 +217,29 @@ fn state(container: &Container) -> Value {
         "Error": container.error,
         "StartedAt": rfc3339(started_at),
         "FinishedAt": rfc3339(finished_at),
+    })
+}
+
+/// What the process was started with.
+fn config(container: &Container) -> Value {
+    json!({
+        "Hostname": container.hostname,
+        "Domainname": "",
+        "User": container.user,
+        "AttachStdin": false,
+        "AttachStdout": false,
+        "AttachStderr": false,
+        "Tty": container.tty,
+        "OpenStdin": container.open_stdin,
+        "StdinOnce": false,
+        "Env": container.env,
+        "Cmd": container.command,
+        "Image": container.image,
+        "Volumes": null,
+        "WorkingDir": container.working_dir,
+        "Entrypoint": null,
+        "Labels": container.labels,
+        "StopSignal": container.stop_signal,
     })
 }
 

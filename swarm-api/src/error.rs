@@ -40,10 +40,10 @@ pub enum Refusal {
     #[error("invalid filter")]
     MalformedFilter,
     /// A value that a filter cannot have.
-    #[error("invalid filter '{name}={value}'")]
+    #[error("{}", filter_text(name, value))]
     FilterValue {
         /// The filter.
-        name: &'static str,
+        name: String,
         /// The value.
         value: String,
     },
@@ -147,6 +147,41 @@ pub enum Refusal {
     /// An overlay network cannot be of local scope.
     #[error("cannot downgrade network scope for overlay networks")]
     NetworkScope,
+    /// A name that stands for something else.
+    #[error("operation is not permitted on predefined {name} network")]
+    PredefinedNetwork {
+        /// The name.
+        name: String,
+    },
+    /// A network without a name.
+    #[error("invalid name: name is empty")]
+    NoNetworkName,
+    /// A network's subnet or gateway that makes no sense.
+    #[error("invalid network config:\n{reason}")]
+    NetworkConfig {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Subnets that are too small to be of use.
+    #[error("subnet size is out of range: {size}")]
+    SubnetSize {
+        /// Prefix length.
+        size: u8,
+    },
+    /// A pool that not even one subnet fits into.
+    #[error("invalid CIDR: \"{pool}\". Subnet size is too small for pool: {size}")]
+    SmallPool {
+        /// The pool.
+        pool: String,
+        /// Prefix length of the subnets.
+        size: u8,
+    },
+    /// A manager to join whose port is none.
+    #[error("could not find local IP address: dial udp: {}", port_text(port))]
+    RemotePort {
+        /// What was given.
+        port: String,
+    },
     /// A subnet, gateway or pool that is no IPv4 subnet or address.
     #[error("invalid subnet or address \"{text}\": an IPv4 subnet such as 10.1.0.0/24 is expected")]
     Subnet {
@@ -195,6 +230,12 @@ pub enum Refusal {
         /// Of a service or task: Docker answers 500 there and 400 for containers.
         swarm: bool,
     },
+    /// A number of lines that is none, of a service's or task's log.
+    #[error("tail value must be a positive integer or \"all\"")]
+    Tail,
+    /// A negative number of lines.
+    #[error("negative tail values not supported")]
+    NegativeTail,
     /// A parameter that is no number, moment or the like.
     #[error("invalid value for {name}: {value}")]
     Parameter {
@@ -242,12 +283,19 @@ impl Refusal {
         }
     }
 
+    /// The refusal of a network's addresses.
+    pub(crate) fn network_config(reason: String) -> Self {
+        Self::NetworkConfig { reason }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
             Self::Unsupported { .. } => 501,
             Self::NoRoute | Self::NoSuchContainer { .. } | Self::NoSuchNetwork { .. } => 404,
-            Self::NodeLocalNetwork { .. } | Self::NetworkScope => 403,
+            Self::NodeLocalNetwork { .. } | Self::NetworkScope | Self::PredefinedNetwork { .. } => {
+                403
+            }
             Self::NetworkExists { .. } => 409,
             Self::DesiredStateFilter { .. } | Self::NoLogStream { swarm: true } => 500,
             Self::Cluster(error) if error.message == NO_LEADER => 500,
@@ -269,6 +317,11 @@ impl Refusal {
             | Self::SeveralModes
             | Self::NoContainerSpec
             | Self::InvalidMount { .. }
+            | Self::NoNetworkName
+            | Self::NetworkConfig { .. }
+            | Self::SubnetSize { .. }
+            | Self::SmallPool { .. }
+            | Self::RemotePort { .. }
             | Self::Subnet { .. }
             | Self::AdvertiseAddress
             | Self::ListenAddress
@@ -277,6 +330,8 @@ impl Refusal {
             | Self::SeveralAddresses { .. }
             | Self::NoAddress
             | Self::NoLogStream { swarm: false }
+            | Self::Tail
+            | Self::NegativeTail
             | Self::Parameter { .. }
             | Self::AmbiguousContainer { .. }
             | Self::AmbiguousNetwork { .. } => 400,
@@ -322,6 +377,43 @@ fn cluster_text(error: &ControlError) -> String {
         | Code::Unimplemented
         | Code::DeadlineExceeded
         | Code::Unknown => error.rpc_text(),
+    }
+}
+
+/// A refused value of a filter. Docker says it differently for each.
+fn filter_text(name: &str, value: &str) -> String {
+    let of_state = |what: &str, states: &str| {
+        format!(
+            "invalid filter '{name}={value}': invalid value for {what} ({value}): must be one of {states}"
+        )
+    };
+    match name {
+        "role" | "membership" => format!("Invalid {name} filter: '{value}'"),
+        "type" => format!("invalid filter: '{name}'='{value}'"),
+        "dangling" => format!(
+            "invalid value for filter '{name}', must be \"true\" (or \"1\"), or \"false\" (or \"0\")"
+        ),
+        "is-task" => format!("invalid filter '{name}=[{value}]'"),
+        "status" => of_state(
+            "state",
+            "created, running, paused, restarting, removing, exited, dead",
+        ),
+        "health" => of_state("health", "none, starting, healthy, unhealthy"),
+        "exited" => {
+            format!(
+                "invalid filter '{name}={value}': strconv.Atoi: parsing \"{value}\": invalid syntax"
+            )
+        }
+        _ => format!("invalid filter '{name}={value}'"),
+    }
+}
+
+/// What Go says of a port that is none.
+fn port_text(port: &str) -> String {
+    if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("address {port}: invalid port")
+    } else {
+        format!("lookup udp/{port}: unknown port")
     }
 }
 

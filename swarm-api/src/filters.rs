@@ -10,11 +10,12 @@ use swarm_core::{
     id::{NodeId, ServiceId},
     model::{self, Labels, Role, ServiceMode, TaskState},
     orchestrator::is_task_dirty,
+    time::Timestamp,
 };
 
 use crate::{
     Refusal,
-    container::{Container, TASK_ID_LABEL},
+    container::{self, Container, TASK_ID_LABEL},
     network::NetworkResource,
     node::role_name,
 };
@@ -37,7 +38,11 @@ impl Filters {
             if !known.contains(&kind.as_str()) {
                 return Err(Refusal::UnknownFilter { name: kind });
             }
-            filters.insert(kind, read_values(&values)?);
+            let values = read_values(&values)?;
+            for value in &values {
+                check_value(&kind, value)?;
+            }
+            filters.insert(kind, values);
         }
         Ok(Self(filters))
     }
@@ -122,9 +127,7 @@ fn matches_pattern(pattern: &str, text: &str) -> bool {
 pub const NODES: &[&str] = &["id", "label", "node.label", "membership", "name", "role"];
 
 /// Whether a node is listed. Nodes are members as soon as they exist, so `membership=pending` matches none.
-pub fn node(filters: &Filters, node: &model::Node) -> Result<bool, Refusal> {
-    check_values(filters, "role", &["worker", "manager"])?;
-    check_values(filters, "membership", &["accepted", "pending"])?;
+pub fn node(filters: &Filters, node: &model::Node) -> bool {
     let description = node.description.as_ref();
     let hostname = description.map_or("", |description| description.hostname.as_str());
     let name = match node.spec.annotations.name.as_str() {
@@ -134,12 +137,12 @@ pub fn node(filters: &Filters, node: &model::Node) -> Result<bool, Refusal> {
     let no_labels = Labels::new();
     let engine = description.map_or(&no_labels, |description| &description.engine_labels);
     let role: Role = node.spec.role;
-    Ok(filters.prefix("id", node.id.as_str())
+    filters.prefix("id", node.id.as_str())
         && filters.prefix("name", name)
         && filters.labels("label", engine)
         && filters.labels("node.label", &node.spec.annotations.labels)
         && filters.exact("role", role_name(role))
-        && filters.exact("membership", "accepted"))
+        && filters.exact("membership", "accepted")
 }
 
 /// Kinds of `/services`.
@@ -247,16 +250,10 @@ impl TaskFilters {
 pub const NETWORKS: &[&str] = &["dangling", "driver", "id", "label", "name", "scope", "type"];
 
 /// Whether a network is listed. `in_use` tells whether anything is attached.
-pub fn network(
-    filters: &Filters,
-    network: &NetworkResource,
-    in_use: bool,
-) -> Result<bool, Refusal> {
-    check_values(filters, "type", &["custom", "builtin"])?;
-    check_values(filters, "dangling", &["true", "false", "1", "0"])?;
+pub fn network(filters: &Filters, network: &NetworkResource, in_use: bool) -> bool {
     let builtin = matches!(network.name.as_str(), "bridge" | "host" | "none");
     let no_labels = Labels::new();
-    Ok(filters.exact("driver", &network.driver)
+    filters.exact("driver", &network.driver)
         && filters.pattern("id", &network.id)
         && filters.pattern("name", &network.name)
         && filters.exact("scope", &network.scope)
@@ -264,39 +261,65 @@ pub fn network(
         && filters.any("type", |value| (value == "builtin") == builtin)
         && filters.any("dangling", |value| {
             matches!(value, "true" | "1") != (in_use || builtin)
-        }))
+        })
 }
 
 /// Kinds of `/containers/json`.
 pub const CONTAINERS: &[&str] = &[
-    "ancestor", "exited", "id", "is-task", "label", "name", "network", "status",
+    "ancestor", "before", "exited", "health", "id", "is-task", "label", "name", "network", "since",
+    "status", "volume",
 ];
 
-/// Whether a container is listed; `all` includes those that do not run.
-pub fn container(filters: &Filters, container: &Container, all: bool) -> Result<bool, Refusal> {
-    check_values(filters, "is-task", &["true", "false", "1", "0"])?;
-    check_values(
-        filters,
-        "status",
-        &[
-            "created",
-            "dead",
-            "exited",
-            "paused",
-            "removing",
-            "restarting",
-            "running",
-        ],
-    )?;
+const CONTAINER_STATES: &[&str] = &[
+    "created",
+    "dead",
+    "exited",
+    "paused",
+    "removing",
+    "restarting",
+    "running",
+];
+
+/// Filters of containers after their references are resolved.
+#[derive(Clone, Debug)]
+pub struct ContainerFilters {
+    filters: Filters,
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+}
+
+impl ContainerFilters {
+    /// Looks up the containers that others are older or newer than, among `known`.
+    pub fn new(filters: Filters, known: &[Container]) -> Result<Self, Refusal> {
+        let created = |kind: &str| -> Result<Option<Timestamp>, Refusal> {
+            let reference = filters.values(kind).and_then(|mut values| values.next());
+            let found = reference.map(|reference| container::find(known, reference));
+            Ok(found.transpose()?.map(|container| container.created_at))
+        };
+        Ok(Self {
+            before: created("before")?,
+            since: created("since")?,
+            filters,
+        })
+    }
+
+    /// Whether a container is listed; `all` includes those that do not run.
+    pub fn matches(&self, container: &Container, all: bool) -> bool {
+        self.before.is_none_or(|at| container.created_at < at)
+            && self.since.is_none_or(|at| container.created_at > at)
+            && is_listed(&self.filters, container, all)
+    }
+}
+
+fn is_listed(filters: &Filters, container: &Container, all: bool) -> bool {
     let exit_code = match container.state {
-        crate::container::ContainerState::Exited { code, .. } => Some(code.to_string()),
-        crate::container::ContainerState::Created
-        | crate::container::ContainerState::Running { .. } => None,
+        container::ContainerState::Exited { code, .. } => Some(code.to_string()),
+        container::ContainerState::Created | container::ContainerState::Running { .. } => None,
     };
     let is_task = container.labels.contains_key(TASK_ID_LABEL);
     let every_state =
         all || filters.values("status").is_some() || filters.values("exited").is_some();
-    Ok((every_state || container.is_running())
+    (every_state || container.is_running())
         && filters.prefix("id", &container.id)
         && filters.any("name", |value| {
             matches_pattern(value, &container.name)
@@ -314,21 +337,36 @@ pub fn container(filters: &Filters, container: &Container, all: bool) -> Result<
                 .iter()
                 .any(|network| network.network == value || network.network_id.starts_with(value))
         })
-        && filters.any("is-task", |value| matches!(value, "true" | "1") == is_task))
+        && filters.any("volume", |value| {
+            container
+                .mounts
+                .iter()
+                .any(|mount| mount.name == value || mount.destination == value)
+        })
+        // Nothing here looks after the health of containers.
+        && filters.exact("health", "none")
+        && filters.any("is-task", |value| matches!(value, "true" | "1") == is_task)
 }
 
-fn check_values(filters: &Filters, kind: &'static str, allowed: &[&str]) -> Result<(), Refusal> {
-    let Some(mut values) = filters.values(kind) else {
-        return Ok(());
+/// Refuses what a filter cannot be asked for, whether or not there is anything to list.
+fn check_value(kind: &str, value: &str) -> Result<(), Refusal> {
+    let known = match kind {
+        "role" => matches!(value, "worker" | "manager"),
+        "membership" => matches!(value, "accepted" | "pending"),
+        "type" => matches!(value, "custom" | "builtin"),
+        "dangling" | "is-task" => matches!(value, "true" | "false" | "1" | "0"),
+        "status" => CONTAINER_STATES.contains(&value),
+        "health" => matches!(value, "none" | "starting" | "healthy" | "unhealthy"),
+        "exited" => value.parse::<i64>().is_ok(),
+        _ => true,
     };
-    values
-        .find(|value| !allowed.contains(value))
-        .map_or(Ok(()), |value| {
-            Err(Refusal::FilterValue {
-                name: kind,
-                value: value.to_owned(),
-            })
-        })
+    if known {
+        return Ok(());
+    }
+    Err(Refusal::FilterValue {
+        name: kind.to_owned(),
+        value: value.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -336,11 +374,7 @@ mod tests {
     use super::*;
 
     fn filters(text: &str) -> Filters {
-        Filters::parse(
-            Some(text),
-            &["id", "name", "label", "status", "is-task", "network"],
-        )
-        .unwrap()
+        Filters::parse(Some(text), CONTAINERS).unwrap()
     }
 
     #[test]
@@ -391,14 +425,80 @@ mod tests {
             (r#"{"is-task":["false"]}"#, true, false),
             (r#"{"network":["n"]}"#, true, false),
         ] {
+            let filters = ContainerFilters::new(filters(text), &[]).unwrap();
+            assert_eq!(filters.matches(&subject, all), expected, "{text} {all}");
+        }
+    }
+
+    #[test]
+    fn containers_are_older_or_newer_than_others() {
+        let at = |id: &str, moment| Container {
+            id: id.to_owned(),
+            created_at: Timestamp(moment),
+            ..Container::default()
+        };
+        let known = [at("aaa", 3), at("bbb", 2), at("ccc", 1)];
+        for (text, expected) in [
+            (r#"{"before":["bbb"]}"#, vec!["ccc"]),
+            (r#"{"since":["ccc"]}"#, vec!["aaa", "bbb"]),
+            (r#"{"since":["ccc"],"before":["aaa"]}"#, vec!["bbb"]),
+        ] {
+            let filters = ContainerFilters::new(filters(text), &known).unwrap();
+            let listed = known.iter().filter(|it| filters.matches(it, true));
+            let ids: Vec<&str> = listed.map(|it| it.id.as_str()).collect();
+            assert_eq!(ids, expected, "{text}");
+        }
+        let missing = ContainerFilters::new(filters(r#"{"since":["zzz"]}"#), &known).unwrap_err();
+        assert_eq!(missing.to_string(), "No such container: zzz");
+    }
+
+    /// The texts are those of Docker 28.5; they come whether or not there is anything to list.
+    #[test]
+    fn refused_values_have_dockers_words() {
+        for (known, text, refusal) in [
+            (NODES, r#"{"role":["foo"]}"#, "Invalid role filter: 'foo'"),
+            (
+                NODES,
+                r#"{"membership":["foo"]}"#,
+                "Invalid membership filter: 'foo'",
+            ),
+            (
+                NETWORKS,
+                r#"{"type":["foo"]}"#,
+                "invalid filter: 'type'='foo'",
+            ),
+            (
+                NETWORKS,
+                r#"{"dangling":["foo"]}"#,
+                "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")",
+            ),
+            (
+                CONTAINERS,
+                r#"{"status":["foo"]}"#,
+                "invalid filter 'status=foo': invalid value for state (foo): must be one of created, running, paused, restarting, removing, exited, dead",
+            ),
+            (
+                CONTAINERS,
+                r#"{"health":["foo"]}"#,
+                "invalid filter 'health=foo': invalid value for health (foo): must be one of none, starting, healthy, unhealthy",
+            ),
+            (
+                CONTAINERS,
+                r#"{"is-task":["foo"]}"#,
+                "invalid filter 'is-task=[foo]'",
+            ),
+            (
+                CONTAINERS,
+                r#"{"exited":["foo"]}"#,
+                "invalid filter 'exited=foo': strconv.Atoi: parsing \"foo\": invalid syntax",
+            ),
+        ] {
+            let found = Filters::parse(Some(text), known).unwrap_err();
             assert_eq!(
-                container(&filters(text), &subject, all),
-                Ok(expected),
-                "{text} {all}"
+                (found.status(), found.to_string()),
+                (400, refusal.to_owned())
             );
         }
-        let refusal = container(&filters(r#"{"status":["foo"]}"#), &subject, true).unwrap_err();
-        assert_eq!(refusal.to_string(), "invalid filter 'status=foo'");
     }
 
     #[test]

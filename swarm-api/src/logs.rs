@@ -101,8 +101,7 @@ impl LogOptions {
             follow: flag(query, "follow"),
             since: moment("since")?,
             until: moment("until")?,
-            // As Docker does: anything but a number is "all".
-            tail: query.get("tail").and_then(|tail| tail.parse().ok()),
+            tail: tail(query.get("tail").map_or("", String::as_str), swarm)?,
             timestamps: flag(query, "timestamps"),
             details: flag(query, "details"),
         };
@@ -141,6 +140,17 @@ impl LogOptions {
         } else {
             frame(line.source, &text)
         }
+    }
+}
+
+/// How many lines; `None` for all. Docker takes anything that is no number for "all" in a container's log alone.
+fn tail(text: &str, swarm: bool) -> Result<Option<u64>, Refusal> {
+    match text.parse::<i64>() {
+        _ if text.is_empty() || text == "all" => Ok(None),
+        Ok(lines) if lines < 0 && swarm => Err(Refusal::NegativeTail),
+        Ok(lines) => Ok(u64::try_from(lines).ok()),
+        Err(_) if swarm => Err(Refusal::Tail),
+        Err(_) => Ok(None),
     }
 }
 
@@ -317,6 +327,23 @@ mod tests {
         let all =
             LogOptions::from_query(&query(&[("stderr", "1"), ("tail", "all")]), true).unwrap();
         assert_eq!(all.tail, None);
+        let tail = |lines, swarm| {
+            LogOptions::from_query(&query(&[("stderr", "1"), ("tail", lines)]), swarm)
+                .map(|options| options.tail)
+                .map_err(|refusal| refusal.to_string())
+        };
+        assert_eq!(
+            tail("foo", true).unwrap_err(),
+            "tail value must be a positive integer or \"all\""
+        );
+        assert_eq!(
+            tail("-3", true).unwrap_err(),
+            "negative tail values not supported"
+        );
+        assert_eq!(
+            (tail("foo", false), tail("-3", false)),
+            (Ok(None), Ok(None))
+        );
         assert!(all.accepts(&line()));
         assert_eq!(
             LogOptions::from_query(&query(&[]), true)

@@ -65,12 +65,46 @@ pub struct TmpfsOptions {
     pub mode: u32,
 }
 
+impl BindOptions {
+    fn known_propagation(self) -> Result<String, Refusal> {
+        match self.propagation.as_str() {
+            "" | "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
+                Ok(self.propagation)
+            }
+            _ => Err(Refusal::Enumeration {
+                kind: "MountPropagation",
+                value: self.propagation,
+            }),
+        }
+    }
+}
+
+impl TmpfsOptions {
+    fn into_kind(self) -> Result<MountKind, Refusal> {
+        let size_bytes = u64::try_from(self.size_bytes).map_err(|_| Refusal::InvalidMount {
+            reason: format!("invalid tmpfs size {}", self.size_bytes),
+        })?;
+        Ok(MountKind::Tmpfs {
+            size_bytes,
+            mode: self.mode,
+        })
+    }
+}
+
 impl Mount {
     pub(crate) fn into_core(self) -> Result<model::Mount, Refusal> {
-        let kind = match self.kind.to_ascii_lowercase().as_str() {
+        Ok(model::Mount {
+            target: self.target.clone(),
+            read_only: self.read_only,
+            kind: self.into_kind()?,
+        })
+    }
+
+    fn into_kind(self) -> Result<MountKind, Refusal> {
+        Ok(match self.kind.to_ascii_lowercase().as_str() {
             "bind" => MountKind::Bind {
                 source: self.source,
-                propagation: self.bind_options.unwrap_or_default().propagation,
+                propagation: self.bind_options.unwrap_or_default().known_propagation()?,
             },
             // Docker takes a mount without a type for a bind in old clients and a volume in new ones; ask.
             "volume" => {
@@ -81,17 +115,7 @@ impl Mount {
                     labels: options.labels,
                 }
             }
-            "tmpfs" => {
-                let options = self.tmpfs_options.unwrap_or_default();
-                MountKind::Tmpfs {
-                    size_bytes: u64::try_from(options.size_bytes).map_err(|_| {
-                        Refusal::InvalidMount {
-                            reason: format!("invalid tmpfs size {}", options.size_bytes),
-                        }
-                    })?,
-                    mode: options.mode,
-                }
-            }
+            "tmpfs" => self.tmpfs_options.unwrap_or_default().into_kind()?,
             "npipe" | "cluster" | "image" => {
                 return Err(Refusal::unsupported(format!(
                     "ContainerSpec.Mounts.Type \"{}\"",
@@ -104,11 +128,6 @@ impl Mount {
                     value: self.kind,
                 });
             }
-        };
-        Ok(model::Mount {
-            target: self.target,
-            read_only: self.read_only,
-            kind,
         })
     }
 
@@ -154,6 +173,37 @@ impl Mount {
                 .filter(|options| *options != TmpfsOptions::default()),
                 ..base
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The texts are those of Docker 28.5.
+    #[test]
+    fn words_that_do_not_exist_are_refused() {
+        let bind = |kind: &str, propagation: &str| Mount {
+            kind: kind.to_owned(),
+            source: String::from("/a"),
+            target: String::from("/b"),
+            bind_options: Some(BindOptions {
+                propagation: propagation.to_owned(),
+            }),
+            ..Mount::default()
+        };
+        let refusal = |mount: Mount| mount.into_core().map_err(|refusal| refusal.to_string());
+        assert_eq!(
+            refusal(bind("bind", "foo")).unwrap_err(),
+            "invalid MountPropagation: \"foo\""
+        );
+        assert_eq!(
+            refusal(bind("foo", "")).unwrap_err(),
+            "invalid MountType: \"foo\""
+        );
+        for known in ["", "rprivate", "shared", "rslave"] {
+            assert!(refusal(bind("bind", known)).is_ok(), "{known}");
         }
     }
 }

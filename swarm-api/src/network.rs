@@ -1,10 +1,11 @@
 //! Networks: the creation request, the swarm-wide and node-local entries of `/networks`, and the form inside tasks.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use swarm_core::{
+    id::NodeId,
     model::{self, Annotations, Labels, Subnet},
     time::Timestamp,
 };
@@ -82,6 +83,9 @@ impl NetworkCreate {
         let value = json::parse_value(body)?;
         unsupported::check_network(&value)?;
         let request: Self = json::decode(value)?;
+        if request.name.trim().is_empty() {
+            return Err(Refusal::NoNetworkName);
+        }
         if request.scope == "local" {
             return Err(Refusal::NetworkScope);
         }
@@ -111,17 +115,61 @@ impl NetworkCreate {
 
 impl IpamConfig {
     fn into_core(self) -> Result<model::IpamConfig, Refusal> {
-        let gateway = if self.gateway.is_empty() {
-            None
-        } else {
-            let gateway = self.gateway.parse::<Ipv4Addr>();
-            Some(gateway.map_err(|_| Refusal::Subnet { text: self.gateway })?)
+        let subnet = exact_subnet(&self.subnet)?;
+        let gateway = match self.gateway.as_str() {
+            "" => None,
+            text => Some(gateway_in(subnet, text)?),
         };
-        Ok(model::IpamConfig {
-            subnet: parse_subnet(&self.subnet)?,
-            gateway,
-        })
+        Ok(model::IpamConfig { subnet, gateway })
     }
+}
+
+/// Reads a gateway, which has to be an address of its subnet.
+fn gateway_in(subnet: Subnet, text: &str) -> Result<Ipv4Addr, Refusal> {
+    let invalid = |what: &str| Refusal::network_config(format!("invalid gateway {text}: {what}"));
+    let gateway: Ipv4Addr = text.parse().map_err(|_| invalid("invalid address"))?;
+    if gateway.to_bits() & subnet.mask() == subnet.address.to_bits() {
+        Ok(gateway)
+    } else {
+        Err(invalid(&format!(
+            "parent subnet {subnet} doesn't contain this address"
+        )))
+    }
+}
+
+/// Reads a network's subnet. Host bits are a mistake that is told, not mended.
+fn exact_subnet(text: &str) -> Result<Subnet, Refusal> {
+    let invalid = |what: &str| Refusal::network_config(format!("invalid subnet {text}: {what}"));
+    let is_ipv6 = text
+        .split_once('/')
+        .is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());
+    let subnet = parse_subnet(text).map_err(|refusal| {
+        // IPv6 is what Docker would take.
+        if is_ipv6 {
+            refusal
+        } else {
+            invalid("invalid CIDR block notation")
+        }
+    })?;
+    let network = subnet.to_string();
+    if network == text {
+        Ok(subnet)
+    } else {
+        Err(invalid(&format!("it should be {network}")))
+    }
+}
+
+/// Names that stand for networks of the host in Docker, whether or not this host has them.
+const PREDEFINED: &[&str] = &["bridge", "host", "none", "default"];
+
+/// Refuses a name that a network of the cluster cannot have.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    if PREDEFINED.contains(&name) {
+        return Err(Refusal::PredefinedNetwork {
+            name: name.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Reads an IPv4 subnet in CIDR form; host bits are cleared, as Docker clears them.
@@ -348,52 +396,64 @@ impl NetworkResource {
         tasks: &[model::Task],
         nodes: &[model::Node],
     ) {
-        let underlay = |node: &swarm_core::id::NodeId| {
-            let node = nodes.iter().find(|candidate| candidate.id == *node)?;
-            let address = node.status.data_path_addr.or(node.status.addr)?;
-            Some(address.to_string())
-        };
         for service in services {
-            let on_network =
-                |attachment: &&model::Attachment| attachment.network.as_str() == self.id;
-            let vip = service
-                .endpoint
-                .iter()
-                .flat_map(|endpoint| &endpoint.virtual_ips)
-                .find(on_network)
-                .map(|attachment| attachment.address.to_string());
-            let mut entry = NetworkService {
-                vip: vip.clone().unwrap_or_default(),
-                ..NetworkService::default()
-            };
             let live = tasks.iter().filter(|task| {
                 task.service == service.id && task.status.state == model::TaskState::Running
             });
-            for task in live {
-                let Some(attachment) = task.attachments.iter().find(on_network) else {
-                    continue;
-                };
-                let host = underlay(&task.node).unwrap_or_default();
-                let peer = NetworkPeer {
-                    name: task.node.short().to_owned(),
-                    ip: host.clone(),
-                };
-                if !self.peers.contains(&peer) {
-                    self.peers.push(peer);
-                }
-                entry.tasks.push(NetworkTask {
-                    name: task.container_name(),
-                    endpoint_id: String::new(),
-                    endpoint_ip: attachment.address.to_string(),
-                    info: BTreeMap::from([(String::from("Host IP"), host)]),
-                });
+            let vip = self.virtual_ip(service);
+            let tasks: Vec<NetworkTask> = live
+                .filter_map(|task| self.describe_task(task, nodes))
+                .collect();
+            if vip.is_none() && tasks.is_empty() {
+                continue;
             }
-            if vip.is_some() || !entry.tasks.is_empty() {
-                self.services
-                    .insert(service.spec.annotations.name.clone(), entry);
-            }
+            let entry = NetworkService {
+                vip: vip.unwrap_or_default(),
+                tasks,
+                ..NetworkService::default()
+            };
+            self.services
+                .insert(service.spec.annotations.name.clone(), entry);
         }
     }
+
+    /// The address of a service on this network.
+    fn virtual_ip(&self, service: &model::Service) -> Option<String> {
+        let endpoint = service.endpoint.as_ref()?;
+        self.attachment(&endpoint.virtual_ips)
+            .map(|attachment| attachment.address.to_string())
+    }
+
+    /// A task on this network; its node becomes a peer.
+    fn describe_task(&mut self, task: &model::Task, nodes: &[model::Node]) -> Option<NetworkTask> {
+        let endpoint_ip = self.attachment(&task.attachments)?.address.to_string();
+        let host = underlay(nodes, &task.node).unwrap_or_default();
+        let peer = NetworkPeer {
+            name: task.node.short().to_owned(),
+            ip: host.clone(),
+        };
+        if !self.peers.contains(&peer) {
+            self.peers.push(peer);
+        }
+        Some(NetworkTask {
+            name: task.container_name(),
+            endpoint_id: String::new(),
+            endpoint_ip,
+            info: BTreeMap::from([(String::from("Host IP"), host)]),
+        })
+    }
+
+    fn attachment<'a>(&self, all: &'a [model::Attachment]) -> Option<&'a model::Attachment> {
+        all.iter()
+            .find(|attachment| attachment.network.as_str() == self.id)
+    }
+}
+
+/// The address under which the overlay reaches a node.
+fn underlay(nodes: &[model::Node], id: &NodeId) -> Option<String> {
+    let node = nodes.iter().find(|candidate| candidate.id == *id)?;
+    let address = node.status.data_path_addr.or(node.status.addr)?;
+    Some(address.to_string())
 }
 
 /// The containers on a network.
@@ -436,6 +496,72 @@ mod tests {
         for text in ["10.1.0.0", "10.1.0.0/33", "fd00::/64", "x/8", ""] {
             assert!(parse_subnet(text).is_err(), "{text}");
         }
+    }
+
+    /// The texts are those of Docker 28.5, but for IPv6, which it takes.
+    #[test]
+    fn networks_that_make_no_sense_are_refused_in_dockers_words() {
+        let refusal = |subnet: &str, gateway: &str| {
+            let body = format!(
+                r#"{{"Name":"n","Driver":"overlay","IPAM":{{"Config":[{{"Subnet":"{subnet}","Gateway":"{gateway}"}}]}}}}"#
+            );
+            let request = NetworkCreate::from_json(body.as_bytes()).unwrap();
+            let refusal = request.into_core().unwrap_err();
+            assert_eq!(refusal.status(), 400);
+            refusal.to_string()
+        };
+        for (subnet, gateway, text) in [
+            (
+                "foo",
+                "",
+                "invalid network config:\ninvalid subnet foo: invalid CIDR block notation",
+            ),
+            (
+                "10.9.0.0",
+                "",
+                "invalid network config:\ninvalid subnet 10.9.0.0: invalid CIDR block notation",
+            ),
+            (
+                "10.8.0.0/33",
+                "",
+                "invalid network config:\ninvalid subnet 10.8.0.0/33: invalid CIDR block notation",
+            ),
+            (
+                "10.9.0.1/24",
+                "",
+                "invalid network config:\ninvalid subnet 10.9.0.1/24: it should be 10.9.0.0/24",
+            ),
+            (
+                "10.9.0.0/24",
+                "foo",
+                "invalid network config:\ninvalid gateway foo: invalid address",
+            ),
+            (
+                "10.9.0.0/24",
+                "11.0.0.1",
+                "invalid network config:\ninvalid gateway 11.0.0.1: parent subnet 10.9.0.0/24 doesn't contain this address",
+            ),
+            (
+                "fd00::/64",
+                "",
+                "invalid subnet or address \"fd00::/64\": an IPv4 subnet such as 10.1.0.0/24 is expected",
+            ),
+        ] {
+            assert_eq!(refusal(subnet, gateway), text);
+        }
+        for body in [
+            r#"{"Driver":"overlay"}"#,
+            r#"{"Name":" ","Driver":"overlay"}"#,
+        ] {
+            let refusal = NetworkCreate::from_json(body.as_bytes()).unwrap_err();
+            assert_eq!(refusal.to_string(), "invalid name: name is empty");
+        }
+        assert_eq!(check_name("hosts"), Ok(()));
+        let refusal = check_name("host").unwrap_err();
+        assert_eq!(
+            (refusal.status(), refusal.to_string().as_str()),
+            (403, "operation is not permitted on predefined host network")
+        );
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! The cluster as the API shows it, and the requests to make, join and change one.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 pub use swarm_core::ca::SigningRoot;
-use swarm_core::model::{self, Labels, Subnet};
+use swarm_core::{
+    control::{Code, ControlError},
+    model::{self, Labels, Subnet},
+};
 
 use crate::{
     Refusal,
@@ -140,9 +145,11 @@ impl ClusterSpec {
 
     /// The settings with `base` in the place of what was left out (the current ones, or the defaults for a new cluster).
     pub fn into_core(self, base: &model::ClusterSpec) -> Result<model::ClusterSpec, Refusal> {
-        let span = |given: i64, base, field| match given {
+        let span = |given: i64, base, refusal: &str| match given {
             0 => Ok(base),
-            given => json::span(given, field),
+            given => u64::try_from(given)
+                .map(Duration::from_nanos)
+                .map_err(|_| ControlError::new(Code::InvalidArgument, refusal)),
         };
         let count = |given: u64, base| if given == 0 { base } else { given };
         let (raft, ca) = (self.raft, self.ca_config);
@@ -151,11 +158,15 @@ impl ClusterSpec {
         Ok(model::ClusterSpec {
             annotations: annotations(self.name, self.labels, &base.annotations),
             task_history_retention_limit: history.unwrap_or(base.task_history_retention_limit),
-            heartbeat_period: span(period, base.heartbeat_period, "heartbeat time period")?,
+            heartbeat_period: span(
+                period,
+                base.heartbeat_period,
+                "heartbeat time period cannot be a negative duration",
+            )?,
             node_cert_expiry: span(
                 ca.node_cert_expiry,
                 base.node_cert_expiry,
-                "certificate expiry",
+                "minimum certificate expiry time is: 1h0m0s",
             )?,
             snapshot_interval: count(raft.snapshot_interval, base.snapshot_interval),
             keep_old_snapshots: raft.keep_old_snapshots.unwrap_or(base.keep_old_snapshots),
@@ -316,6 +327,9 @@ impl Swarm {
     }
 }
 
+/// Longest prefix that leaves room for a gateway, a virtual address and tasks.
+const SMALLEST_SUBNET: u8 = 29;
+
 /// Request to make a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -360,12 +374,31 @@ impl InitRequest {
         Ok(request)
     }
 
-    /// The pools.
+    /// The pools, of which subnets of the wanted size can be cut.
     pub fn pools(&self) -> Result<Vec<Subnet>, Refusal> {
-        self.default_addr_pool
-            .iter()
-            .map(|pool| parse_subnet(pool))
-            .collect()
+        let size = self.subnet_size();
+        let pool = |text: &String| {
+            let pool = parse_subnet(text)?;
+            if size > SMALLEST_SUBNET {
+                return Err(Refusal::SubnetSize { size });
+            }
+            if pool.prefix_len > size {
+                return Err(Refusal::SmallPool {
+                    pool: text.clone(),
+                    size,
+                });
+            }
+            Ok(pool)
+        };
+        self.default_addr_pool.iter().map(pool).collect()
+    }
+
+    /// Prefix length of overlay subnets.
+    pub fn subnet_size(&self) -> u8 {
+        match self.subnet_size {
+            0 => model::DEFAULT_SUBNET_SIZE,
+            size => size,
+        }
     }
 
     /// The port of the data path, checked as Docker checks it.
@@ -448,6 +481,57 @@ mod tests {
         let none = br#"{"Raft":{"KeepOldSnapshots":0}}"#;
         let spec = ClusterSpec::from_json(none).unwrap();
         assert_eq!(spec.into_core(&core).unwrap().keep_old_snapshots, 0);
+    }
+
+    /// The texts are those of Docker 28.5.
+    #[test]
+    fn spans_below_zero_are_refused_in_dockers_words() {
+        for (body, text) in [
+            (
+                r#"{"Dispatcher":{"HeartbeatPeriod":-1}}"#,
+                "heartbeat time period cannot be a negative duration",
+            ),
+            (
+                r#"{"CAConfig":{"NodeCertExpiry":-1}}"#,
+                "minimum certificate expiry time is: 1h0m0s",
+            ),
+        ] {
+            let spec = ClusterSpec::from_json(body.as_bytes()).unwrap();
+            let refusal = spec.into_core(&model::ClusterSpec::default()).unwrap_err();
+            assert_eq!(
+                (refusal.status(), refusal.to_string()),
+                (
+                    400,
+                    format!("rpc error: code = InvalidArgument desc = {text}")
+                )
+            );
+        }
+    }
+
+    /// The texts are those of Docker 28.5.
+    #[test]
+    fn pools_have_room_for_subnets() {
+        let pools = |pool: &str, subnet_size| {
+            let request = InitRequest {
+                default_addr_pool: vec![pool.to_owned()],
+                subnet_size,
+                ..InitRequest::default()
+            };
+            request
+                .pools()
+                .map(|pools| pools.len())
+                .map_err(|refusal| refusal.to_string())
+        };
+        assert_eq!(pools("10.0.0.0/8", 0), Ok(1));
+        assert_eq!(pools("10.0.0.0/24", 24), Ok(1));
+        assert_eq!(
+            pools("10.0.0.0/8", 33).unwrap_err(),
+            "subnet size is out of range: 33"
+        );
+        assert_eq!(
+            pools("10.0.0.0/24", 16).unwrap_err(),
+            "invalid CIDR: \"10.0.0.0/24\". Subnet size is too small for pool: 16"
+        );
     }
 
     #[test]

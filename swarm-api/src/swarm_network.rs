@@ -87,55 +87,70 @@ pub struct SwarmIpam {
 impl SwarmNetwork {
     /// The network in SwarmKit's form.
     pub fn from_core(network: &model::Network) -> Self {
-        let spec = &network.spec;
-        let driver = |name: &str| Driver {
-            name: name.to_owned(),
-            options: BTreeMap::new(),
-        };
-        // The mesh's network is made by the cluster, which names no drivers.
-        let wanted = |name: &str| driver(if spec.ingress { "" } else { name });
-        let config = |subnet: Subnet, gateway: Option<Ipv4Addr>| IpamConfig {
-            subnet: subnet.to_string(),
-            gateway: gateway
-                .map(|gateway| gateway.to_string())
-                .unwrap_or_default(),
-        };
-        let wanted_configs = spec
-            .ipam
-            .iter()
-            .map(|wanted| config(wanted.subnet, wanted.gateway));
         Self {
             id: network.id.to_string(),
             version: network.meta.version.into(),
             created_at: rfc3339(network.meta.created_at),
             updated_at: rfc3339(network.meta.updated_at),
-            spec: SwarmNetworkSpec {
-                name: spec.annotations.name.clone(),
-                labels: spec.annotations.labels.clone(),
-                driver_configuration: Driver {
-                    options: spec.options.clone(),
-                    ..wanted(&spec.driver)
-                },
-                internal: spec.internal,
-                attachable: spec.attachable,
-                ingress: spec.ingress,
-                ipam_options: Some(SwarmIpam {
-                    driver: wanted("default"),
-                    configs: wanted_configs.collect(),
-                }),
-                scope: String::from("swarm"),
-            },
+            spec: SwarmNetworkSpec::from_core(&network.spec),
             driver_state: network
                 .allocation
                 .map(|allocation| Driver {
-                    name: spec.driver.clone(),
+                    name: network.spec.driver.clone(),
                     options: BTreeMap::from([(VNI_OPTION.to_owned(), allocation.vni.to_string())]),
                 })
                 .unwrap_or_default(),
             ipam_options: network.allocation.map(|allocation| SwarmIpam {
-                driver: driver("default"),
+                driver: Driver::plain("default"),
                 configs: vec![config(allocation.subnet, Some(allocation.gateway))],
             }),
         }
+    }
+}
+
+impl SwarmNetworkSpec {
+    /// What was asked for.
+    fn from_core(spec: &model::NetworkSpec) -> Self {
+        // The mesh's network is made by the cluster, which names no drivers.
+        let driver = |name: &str| Driver::plain(if spec.ingress { "" } else { name });
+        let configs = spec
+            .ipam
+            .iter()
+            .map(|wanted| config(wanted.subnet, wanted.gateway));
+        Self {
+            name: spec.annotations.name.clone(),
+            labels: spec.annotations.labels.clone(),
+            driver_configuration: Driver {
+                options: spec.options.clone(),
+                ..driver(&spec.driver)
+            },
+            internal: spec.internal,
+            attachable: spec.attachable,
+            ingress: spec.ingress,
+            ipam_options: Some(SwarmIpam {
+                driver: driver("default"),
+                configs: configs.collect(),
+            }),
+            scope: String::from("swarm"),
+        }
+    }
+}
+
+impl Driver {
+    /// A driver without options.
+    fn plain(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+fn config(subnet: Subnet, gateway: Option<Ipv4Addr>) -> IpamConfig {
+    IpamConfig {
+        subnet: subnet.to_string(),
+        gateway: gateway
+            .map(|gateway| gateway.to_string())
+            .unwrap_or_default(),
     }
 }

@@ -32,8 +32,34 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// Runs every check and says how each went. The eBPF object must be built.
 pub(crate) fn checks() -> anyhow::Result<Vec<(&'static str, Outcome)>> {
+    let mut outcomes = required_checks()?;
+    let optional: [(&str, &str, &[&str]); 3] = [
+        ("spelling", "typos", &[]),
+        ("TOML formatting", "taplo", &["format", "--check"]),
+        (
+            "dependency rules",
+            "cargo-deny",
+            &["check", "bans", "licenses", "sources"],
+        ),
+    ];
+    for (name, tool, arguments) in optional {
+        outcomes.push((name, check_if_installed(tool, arguments)?));
+    }
+    for (name, outcome) in &outcomes {
+        let word = match outcome {
+            Outcome::Passed => "ok",
+            Outcome::Failed => "FAILED",
+            Outcome::NotInstalled => "not checked: its tool is not installed",
+        };
+        println!("  {name:<18} {word}");
+    }
+    Ok(outcomes)
+}
+
+/// The checks whose tools come with the toolchain.
+fn required_checks() -> anyhow::Result<Vec<(&'static str, Outcome)>> {
     let deny_warnings = ["--", "-D", "warnings"];
-    let mut outcomes = vec![
+    Ok(vec![
         (
             "formatting",
             check(process::cargo().args(["fmt", "--all", "--check"]))?,
@@ -58,28 +84,7 @@ pub(crate) fn checks() -> anyhow::Result<Vec<(&'static str, Outcome)>> {
                     .env("RUSTDOCFLAGS", "-D warnings"),
             )?,
         ),
-    ];
-    let optional: [(&str, &str, &[&str]); 3] = [
-        ("spelling", "typos", &[]),
-        ("TOML formatting", "taplo", &["format", "--check"]),
-        (
-            "dependency rules",
-            "cargo-deny",
-            &["check", "bans", "licenses", "sources"],
-        ),
-    ];
-    for (name, tool, arguments) in optional {
-        outcomes.push((name, check_if_installed(tool, arguments)?));
-    }
-    for (name, outcome) in &outcomes {
-        let word = match outcome {
-            Outcome::Passed => "ok",
-            Outcome::Failed => "FAILED",
-            Outcome::NotInstalled => "not checked: its tool is not installed",
-        };
-        println!("  {name:<18} {word}");
-    }
-    Ok(outcomes)
+    ])
 }
 
 /// Cargo over every crate that builds for the host.

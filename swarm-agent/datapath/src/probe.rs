@@ -74,38 +74,28 @@ impl Probe {
     }
 
     fn rows(&self) -> [(&'static str, String, &'static str); 6] {
-        let yes = |found: bool| if found { "yes" } else { "no" }.to_owned();
+        let either =
+            |found: bool, yes: &'static str, no: &'static str| if found { yes } else { no };
+        let yes = |found: bool| either(found, "yes", "no").to_owned();
         let capabilities = if self.missing_capabilities.is_empty() {
             "all".to_owned()
         } else {
             format!("missing {}", self.missing_capabilities.join(", "))
         };
-        let usable = if is_new_enough(&self.kernel) {
-            "supported"
-        } else {
-            "too old: 5.15 needed"
-        };
-        let attach = if self.tcx {
-            "tcx links"
-        } else {
-            "clsact filters (tcx needs 6.6)"
-        };
-        let types = if self.btf {
-            "named fields in tools"
-        } else {
-            "not needed"
-        };
-        let pins = if self.bpffs {
-            "pins are kept here"
-        } else {
-            "mounted by the agent"
-        };
+        let usable = either(
+            is_new_enough(&self.kernel),
+            "supported",
+            "too old: 5.15 needed",
+        );
+        let attach = either(self.tcx, "tcx links", "clsact filters (tcx needs 6.6)");
+        let types = either(self.btf, "named fields in tools", "not needed");
+        let pins = either(self.bpffs, "pins are kept here", "mounted by the agent");
         let cgroup = self.cgroup2.as_ref().map(|path| path.display().to_string());
-        let host = if cgroup.is_some() {
-            "localhost:PORT reaches services"
-        } else {
-            "localhost:PORT does not reach services"
-        };
+        let host = either(
+            cgroup.is_some(),
+            "localhost:PORT reaches services",
+            "localhost:PORT does not reach services",
+        );
         [
             ("kernel", self.kernel.clone(), usable),
             ("capabilities", capabilities, "load and attach programs"),

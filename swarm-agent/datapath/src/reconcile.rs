@@ -79,38 +79,6 @@ pub fn read(store: &impl MapStore) -> Result<DesiredMaps, StoreError> {
 
 /// Lists every entry of `actual` that is not as in `desired`.
 pub fn compare(actual: &DesiredMaps, desired: &DesiredMaps) -> VerifyReport {
-    struct Comparer<'a> {
-        actual: &'a DesiredMaps,
-        desired: &'a DesiredMaps,
-        report: VerifyReport,
-    }
-    impl ForEachTable for Comparer<'_> {
-        type Error = std::convert::Infallible;
-        fn visit<T: Table>(&mut self) -> Result<(), Self::Error> {
-            let (actual, desired) = (T::of(self.actual), T::of(self.desired));
-            let delta = diff(desired, actual);
-            self.report.compared += actual.len().max(desired.len());
-            for (key, wanted) in &delta.puts {
-                let found = actual.get(key);
-                let kind = if found.is_some() {
-                    DifferenceKind::Changed
-                } else {
-                    DifferenceKind::Missing
-                };
-                self.report
-                    .differences
-                    .push(difference::<T>(kind, key, found, Some(wanted)));
-            }
-            for key in &delta.removals {
-                let found = actual.get(key);
-                let kind = DifferenceKind::Unexpected;
-                self.report
-                    .differences
-                    .push(difference::<T>(kind, key, found, None));
-            }
-            Ok(())
-        }
-    }
     let mut comparer = Comparer {
         actual,
         desired,
@@ -118,6 +86,41 @@ pub fn compare(actual: &DesiredMaps, desired: &DesiredMaps) -> VerifyReport {
     };
     let Ok(()) = comparer.referred_first();
     comparer.report
+}
+
+struct Comparer<'a> {
+    actual: &'a DesiredMaps,
+    desired: &'a DesiredMaps,
+    report: VerifyReport,
+}
+
+impl ForEachTable for Comparer<'_> {
+    type Error = std::convert::Infallible;
+
+    fn visit<T: Table>(&mut self) -> Result<(), Self::Error> {
+        let (actual, desired) = (T::of(self.actual), T::of(self.desired));
+        let delta = diff(desired, actual);
+        self.report.compared += actual.len().max(desired.len());
+        for (key, wanted) in &delta.puts {
+            let found = actual.get(key);
+            let kind = if found.is_some() {
+                DifferenceKind::Changed
+            } else {
+                DifferenceKind::Missing
+            };
+            self.report
+                .differences
+                .push(difference::<T>(kind, key, found, Some(wanted)));
+        }
+        for key in &delta.removals {
+            let found = actual.get(key);
+            let kind = DifferenceKind::Unexpected;
+            self.report
+                .differences
+                .push(difference::<T>(kind, key, found, None));
+        }
+        Ok(())
+    }
 }
 
 fn difference<T: Table>(

@@ -8,12 +8,12 @@ use swarm_api::{
     Refusal,
     container::{self, Container},
     container_view::{self, ContainerSummary},
-    filters::{self, Filters},
+    filters::{self, ContainerFilters, Filters},
     logs::{LogOptions, flag},
 };
 
 use crate::{
-    Api,
+    Api, HostError,
     error::ApiError,
     logs::stream,
     request::{Answer, Query, done, now, ok},
@@ -32,13 +32,13 @@ pub(crate) async fn list(State(api): State<Api>, query: Query) -> Answer {
     // A limit asks for the last containers, whatever their state.
     let all = flag(&query, "all") || limit.is_some();
     let containers = api.host.containers().await?;
+    let filters = ContainerFilters::new(filters, &containers)?;
     let now = now();
-    let mut listed = Vec::new();
-    for container in containers {
-        if filters::container(&filters, &container, all)? {
-            listed.push(ContainerSummary::from_container(&container, now));
-        }
-    }
+    let mut listed: Vec<ContainerSummary> = containers
+        .iter()
+        .filter(|container| filters.matches(container, all))
+        .map(|container| ContainerSummary::from_container(container, now))
+        .collect();
     listed.truncate(limit.unwrap_or(usize::MAX));
     ok(&listed)
 }
@@ -65,9 +65,18 @@ pub(crate) async fn logs(State(api): State<Api>, Path(id): Path<String>, query: 
 
 pub(crate) async fn remove(State(api): State<Api>, Path(id): Path<String>, query: Query) -> Answer {
     let container = find(&api, &id).await?;
-    api.host
+    let removed = api
+        .host
         .remove_container(&container.id, flag(&query, "force"))
-        .await?;
+        .await;
+    removed.map_err(|error| {
+        if matches!(error, HostError::ContainerRuns { .. }) {
+            // Docker repeats what the user called it.
+            HostError::ContainerRuns { name: id }
+        } else {
+            error
+        }
+    })?;
     done(StatusCode::NO_CONTENT)
 }
 

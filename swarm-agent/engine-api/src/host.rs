@@ -16,7 +16,7 @@ use swarm_core::{
     control::ControlError,
     id::NodeId,
     lock::{InvalidUnlockKey, NOT_LOCKED, SecretKey},
-    model::{Availability, ClusterSpec, Subnet},
+    model::{Availability, ClusterSpec, Network, Subnet},
 };
 
 use crate::LogStream;
@@ -108,10 +108,10 @@ pub enum HostError {
     JoinTimeout,
     /// The container runs and was to be removed without force.
     #[error(
-        "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
+        "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
     )]
     ContainerRuns {
-        /// Its name.
+        /// What it was called.
         name: String,
     },
     /// The container went away.
@@ -212,6 +212,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// What a registry says of a reference. `auth` is the client's `X-Registry-Auth`, empty for none.
     async fn image_digest(&self, reference: &str, auth: &str) -> Result<ImageDigest, HostError>;
+
+    /// Networks of the cluster that reach this node, for nodes that cannot ask the cluster: the mesh's, and those of
+    /// its tasks.
+    async fn assigned_networks(&self) -> Result<Vec<Network>, HostError>;
 
     /// Networks of this node alone.
     async fn local_networks(&self) -> Result<Vec<LocalNetwork>, HostError>;

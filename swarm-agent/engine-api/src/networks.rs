@@ -9,7 +9,7 @@ use swarm_api::{
     container::Container,
     filters::{self, Filters},
     logs::flag,
-    network::{NetworkCreate, NetworkCreated, NetworkResource},
+    network::{self, NetworkCreate, NetworkCreated, NetworkResource},
 };
 use swarm_core::{control::Code, model::Network};
 
@@ -21,12 +21,26 @@ use crate::{
     request::{Answer, Query, created, done, json_request, ok},
 };
 
-/// Networks of the cluster; none on nodes that cannot answer for it.
+/// Networks of the cluster; on nodes that cannot answer for it, those that reach them.
 async fn swarm_networks(api: &Api) -> Result<Vec<Network>, ApiError> {
     match gate::check_manager(&api.host.membership().await) {
-        Err(_) => Ok(Vec::new()),
+        Err(_) => Ok(api.host.assigned_networks().await?),
         Ok(()) => Ok(api.control.networks().await?),
     }
+}
+
+/// A network of the cluster by identifier, name, or identifier prefix, on a node that cannot ask the cluster.
+async fn find_assigned(api: &Api, reference: &str) -> Result<Option<Network>, ApiError> {
+    let mut networks = api.host.assigned_networks().await?;
+    let named = |network: &Network| {
+        network.id.as_str() == reference || network.spec.annotations.name == reference
+    };
+    let prefixed = |network: &Network| network.id.as_str().starts_with(reference);
+    let position = networks
+        .iter()
+        .position(named)
+        .or_else(|| networks.iter().position(prefixed));
+    Ok(position.map(|at| networks.swap_remove(at)))
 }
 
 pub(crate) async fn list(State(api): State<Api>, query: Query) -> Answer {
@@ -54,7 +68,7 @@ pub(crate) async fn list(State(api): State<Api>, query: Query) -> Answer {
             .as_ref()
             .is_some_and(|containers| !containers.is_empty());
         let in_use = attached || entry.ingress || used_by_services.contains(&entry.id);
-        if filters::network(&filters, &entry, in_use)? {
+        if filters::network(&filters, &entry, in_use) {
             // Docker lists containers only when a network is inspected.
             entry.containers = entry.containers.map(|_| std::collections::BTreeMap::new());
             if entry.scope == "swarm" {
@@ -90,6 +104,10 @@ pub(crate) async fn inspect(
             Err(error) if error.code == Code::NotFound => {}
             Err(error) => return Err(error.into()),
         }
+    } else if scope != "local"
+        && let Some(network) = find_assigned(&api, &id).await?
+    {
+        return ok(&NetworkResource::from_core(&network, &containers));
     }
     if scope == "swarm" {
         return Err(Refusal::NoSuchNetwork { reference: id }.into());
@@ -125,6 +143,7 @@ pub(crate) async fn create(State(api): State<Api>, request: Request) -> Answer {
     if local.iter().any(|network| network.name == request.name) {
         return Err(taken().into());
     }
+    network::check_name(&request.name)?;
     let created_id = api.control.create_network(request.into_core()?).await;
     let id = created_id.map_err(|error| {
         // A second ingress network is another kind of conflict.
@@ -158,15 +177,17 @@ fn refuse_creation(refusal: NotManager) -> ApiError {
 }
 
 pub(crate) async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Answer {
-    if gate::check_manager(&api.host.membership().await).is_ok() {
-        match api.control.network(&id).await {
+    match gate::check_manager(&api.host.membership().await) {
+        Ok(()) => match api.control.network(&id).await {
             Ok(network) => {
                 api.control.remove_network(&network.id).await?;
                 return done(StatusCode::NO_CONTENT);
             }
             Err(error) if error.code == Code::NotFound => {}
             Err(error) => return Err(error.into()),
-        }
+        },
+        Err(refusal) if find_assigned(&api, &id).await?.is_some() => return Err(refusal.into()),
+        Err(_) => {}
     }
     let local = api.host.local_networks().await?;
     let network = find_local(&local, &id)?;

@@ -23,7 +23,7 @@ pub(crate) async fn list(State(api): State<Api>, query: Query) -> Answer {
     manager(&api).await?;
     let mut listed = Vec::new();
     for node in api.control.nodes().await? {
-        if filters::node(&filters, &node)? {
+        if filters::node(&filters, &node) {
             listed.push(Node::from_core(&node));
         }
     }

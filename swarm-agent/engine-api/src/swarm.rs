@@ -11,6 +11,7 @@ use swarm_api::{
     swarm::{ClusterSpec, InitRequest, JoinRequest, Swarm, UnlockKey},
 };
 use swarm_core::{
+    control::{Code, ControlError},
     lock::{InvalidUnlockKey, SecretKey},
     model::{self, Availability},
 };
@@ -42,10 +43,6 @@ pub(crate) async fn init(State(api): State<Api>, request: Request) -> Answer {
     gate::check_init(&api.host.membership().await, request.force_new_cluster)?;
     let addresses = api.host.addresses().await?;
     let listen = address::listen_address(&request.listen_addr, &addresses)?;
-    let subnet_size = match request.subnet_size {
-        0 => model::DEFAULT_SUBNET_SIZE,
-        size => size,
-    };
     let init = HostInit {
         listen,
         advertise: address::advertise_address(&request.advertise_addr, listen, &addresses)?,
@@ -53,17 +50,24 @@ pub(crate) async fn init(State(api): State<Api>, request: Request) -> Answer {
         data_path_port: request.port()?,
         availability: availability(&request.availability)?,
         address_pools: request.pools()?,
-        subnet_size,
+        subnet_size: request.subnet_size(),
         spec: request.spec.into_core(&model::ClusterSpec::default())?,
         force_new_cluster: request.force_new_cluster,
     };
     ok(&api.host.init(init).await?)
 }
 
+/// A manager's words for a token without its secret.
+const NO_TOKEN: &str = "A valid join token is necessary to join this cluster";
+
 pub(crate) async fn join(State(api): State<Api>, request: Request) -> Answer {
     let (_, body) = json_request(request).await?;
     gate::check_outside(&api.host.membership().await)?;
     let request: JoinRequest = json::parse(&body)?;
+    if request.join_token.is_empty() {
+        // What a manager answers, which then need not be asked.
+        return Err(ControlError::new(Code::InvalidArgument, NO_TOKEN).into());
+    }
     let addresses = api.host.addresses().await?;
     let listen = address::listen_address(&request.listen_addr, &addresses)?;
     // The remote side sees where we come from, so only an address that was asked for has to be right.
@@ -80,7 +84,7 @@ pub(crate) async fn join(State(api): State<Api>, request: Request) -> Answer {
             .remote_addrs
             .iter()
             .map(|remote| address::remote_address(remote))
-            .collect(),
+            .collect::<Result<_, _>>()?,
         token: request.join_token,
         availability: availability(&request.availability)?,
     };

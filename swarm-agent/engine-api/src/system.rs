@@ -47,6 +47,8 @@ pub(crate) async fn info(State(api): State<Api>) -> Answer {
     let facts = api.host.facts().await;
     let membership = api.host.membership().await;
     let cluster = match gate::check_manager(&membership) {
+        // Docker says here why a manager is none for now.
+        Err(refusal @ gate::NotManager::Locked) => Some(Err(refusal.to_string())),
         Err(_) => None,
         Ok(()) => Some(
             cluster_facts(&api)

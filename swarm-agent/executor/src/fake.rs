@@ -2,8 +2,7 @@
 //! real one's rules (the contract suite runs over both), needs no rights, and thousands of them fit in one
 //! process. Its clock is a counter, so the same calls give the same answers.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,11 +17,14 @@ use crate::executor::{
 };
 use crate::image::sha256_digest;
 use crate::logs::{LogLine, LogQuery, LogSource, LogStream};
-use crate::oci::mounts::validate;
 use crate::signal::{SIGKILL, SIGTERM, parse_signal};
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountKind, PullRequest};
 use crate::volumes::check_name;
-use crate::{Error, Image, ImageReference, PullFailure, PullOutcome, Timestamp, Volume};
+use crate::{Error, Image, ImageReference, PullFailure, PullOutcome, Volume};
+
+mod state;
+
+use state::{Running, State, check_mounts};
 
 const EVENT_BACKLOG: usize = 1024;
 
@@ -75,27 +77,6 @@ impl Behaviour {
 pub struct FakeExecutor {
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    clock: u64,
-    next_pid: u32,
-    /// What the registry has, by complete name.
-    remote: BTreeMap<String, Behaviour>,
-    failures: BTreeMap<String, PullFailure>,
-    local: BTreeMap<String, Behaviour>,
-    containers: BTreeMap<ContainerId, Running>,
-    volumes: BTreeMap<String, Volume>,
-}
-
-#[derive(Debug)]
-struct Running {
-    container: Container,
-    behaviour: Behaviour,
-    stop_signal: u32,
-    exit: watch::Sender<Option<Exit>>,
-    lines: watch::Sender<Vec<LogLine>>,
 }
 
 impl Default for FakeExecutor {
@@ -177,32 +158,6 @@ impl FakeExecutor {
     }
 }
 
-impl State {
-    fn tick(&mut self) -> Timestamp {
-        self.clock += 1;
-        Timestamp(self.clock)
-    }
-
-    fn running(&mut self, id: &ContainerId) -> Result<&mut Running, Error> {
-        let missing = || Error::NoSuchContainer { id: id.clone() };
-        self.containers.get_mut(id).ok_or_else(missing)
-    }
-
-    fn ensure_volume(&mut self, name: &str, labels: &BTreeMap<String, String>) -> Volume {
-        let created_at = self.tick();
-        let volume = self
-            .volumes
-            .entry(name.to_owned())
-            .or_insert_with(|| Volume {
-                name: name.to_owned(),
-                mountpoint: PathBuf::from(format!("/fake/volumes/{name}/_data")),
-                labels: labels.clone(),
-                created_at,
-            });
-        volume.clone()
-    }
-}
-
 fn image(name: &str) -> Image {
     let digest = sha256_digest(name.as_bytes());
     Image {
@@ -274,15 +229,7 @@ impl Executor for FakeExecutor {
     }
 
     async fn create(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), Error> {
-        let mut targets = BTreeSet::new();
-        for mount in &spec.mounts {
-            validate(mount)?;
-            if !targets.insert(&mount.target) {
-                return Err(Error::DuplicateMount {
-                    target: mount.target.clone(),
-                });
-            }
-        }
+        check_mounts(&spec.mounts)?;
         let name = ImageReference::parse(&spec.image)?.to_string();
         let mut state = self.state();
         let behaviour = state.local.get(&name).cloned();
@@ -297,17 +244,7 @@ impl Executor for FakeExecutor {
         if state.containers.contains_key(id) {
             return Err(Error::ContainerExists { id: id.clone() });
         }
-        for mount in &spec.mounts {
-            if let MountKind::Volume {
-                name: Some(name),
-                labels,
-                ..
-            } = &mount.kind
-            {
-                check_name(name)?;
-                state.ensure_volume(name, labels);
-            }
-        }
+        state.ensure_volumes(&spec.mounts)?;
         let container = Container {
             id: id.clone(),
             spec: spec.clone(),
@@ -344,18 +281,7 @@ impl Executor for FakeExecutor {
             }
         }
         if let Reaction::RefuseStart { exit_code, message } = running.behaviour.reaction.clone() {
-            let error = Some(message.clone());
-            let exit = Exit {
-                code: exit_code,
-                at,
-                oom_killed: false,
-                error,
-            };
-            running.container.status = Status::Exited {
-                started_at: None,
-                exit: exit.clone(),
-            };
-            running.exit.send_replace(Some(exit.clone()));
+            let exit = running.refuse_start(exit_code, &message, at);
             self.announce(Event::Exited {
                 id: id.clone(),
                 exit,
@@ -366,16 +292,7 @@ impl Executor for FakeExecutor {
             pid: new_pid,
             started_at: at,
         };
-        let lines = running.behaviour.lines.iter();
-        let lines = lines.map(|(source, text)| {
-            let text = text.clone();
-            LogLine {
-                source: *source,
-                time: at,
-                text,
-            }
-        });
-        running.lines.send_replace(lines.collect());
+        running.write_lines(at);
         let reaction = running.behaviour.reaction.clone();
         self.announce(Event::Started {
             id: id.clone(),

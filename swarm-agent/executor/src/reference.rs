@@ -38,20 +38,7 @@ impl ImageReference {
             return Err(fail("invalid tag"));
         }
         let (domain, path) = split_domain(name);
-        if path.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(fail("repository name must be lowercase"));
-        }
-        if !path.split('/').all(is_path_component) {
-            return Err(fail("invalid repository name"));
-        }
-        let path = if domain == DEFAULT_DOMAIN && !path.contains('/') {
-            format!("library/{path}")
-        } else {
-            path.to_owned()
-        };
-        if domain.len() + 1 + path.len() > MAX_NAME_LENGTH {
-            return Err(fail("repository name must not be more than 255 characters"));
-        }
+        let path = complete_path(domain, path).map_err(fail)?;
         let tag = tag.map(str::to_owned);
         let tag = if digest.is_none() {
             tag.or_else(|| Some(DEFAULT_TAG.to_owned()))
@@ -145,6 +132,25 @@ fn split_domain(name: &str) -> (&str, &str) {
         }
     }
     (DEFAULT_DOMAIN, name)
+}
+
+/// The path with Docker's `library` folder where it is left out; the error is the reason.
+fn complete_path(domain: &str, path: &str) -> Result<String, &'static str> {
+    if path.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err("repository name must be lowercase");
+    }
+    if !path.split('/').all(is_path_component) {
+        return Err("invalid repository name");
+    }
+    let path = if domain == DEFAULT_DOMAIN && !path.contains('/') {
+        format!("library/{path}")
+    } else {
+        path.to_owned()
+    };
+    if domain.len() + 1 + path.len() > MAX_NAME_LENGTH {
+        return Err("repository name must not be more than 255 characters");
+    }
+    Ok(path)
 }
 
 fn is_digest(text: &str) -> bool {

@@ -42,15 +42,7 @@ pub(crate) fn resolve(
         .lines()
         .filter_map(passwd_entry)
         .find(|entry| entry.name == user_part || user_part.parse() == Ok(entry.uid));
-    let (uid, mut gid) = match (&entry, user_part.parse::<i64>()) {
-        (Some(entry), _) => (entry.uid, entry.gid),
-        (None, Ok(number)) => (in_range(number, user_part)?, 0),
-        (None, Err(_)) => {
-            return Err(UserError::NoSuchUser {
-                name: user_part.to_owned(),
-            });
-        }
-    };
+    let (uid, mut gid) = ids(entry.as_ref(), user_part)?;
     let mut additional_gids = Vec::new();
     match group_part.filter(|group| !group.is_empty()) {
         Some(group) => gid = group_id(accounts, group)?,
@@ -72,6 +64,17 @@ pub(crate) fn resolve(
         gid,
         additional_gids,
     })
+}
+
+/// User and primary group: the account's, else the number itself with root's group.
+fn ids(entry: Option<&PasswdEntry<'_>>, user: &str) -> Result<(u32, u32), UserError> {
+    match (entry, user.parse::<i64>()) {
+        (Some(entry), _) => Ok((entry.uid, entry.gid)),
+        (None, Ok(number)) => Ok((in_range(number, user)?, 0)),
+        (None, Err(_)) => Err(UserError::NoSuchUser {
+            name: user.to_owned(),
+        }),
+    }
 }
 
 fn passwd_entry(line: &str) -> Option<PasswdEntry<'_>> {

@@ -313,6 +313,11 @@ impl Host for LocalHost {
         })
     }
 
+    async fn assigned_networks(&self) -> Result<Vec<Network>, HostError> {
+        let (_, networks) = self.assigned();
+        Ok(networks.into_values().collect())
+    }
+
     async fn local_networks(&self) -> Result<Vec<LocalNetwork>, HostError> {
         let facts = &self.member.parts().facts;
         let subnet = Subnet {

@@ -353,6 +353,10 @@ fn dns_server(text: &str) -> Option<SocketAddr> {
 fn done(result: Result<(), StepError>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done,
+        // Docker's words for a container that was made and does not start.
+        Err(StepError::Container(error @ ExecutorError::Start { .. })) => {
+            Outcome::Failed(format!("starting container failed: {error}"))
+        }
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }

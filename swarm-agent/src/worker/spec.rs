@@ -35,11 +35,7 @@ pub(crate) fn container_spec(
     addresses: &[IpAddr],
 ) -> ContainerSpec {
     let spec = &task.spec.container;
-    let hostname = if spec.hostname.is_empty() {
-        id.short().to_owned()
-    } else {
-        spec.hostname.clone()
-    };
+    let hostname = some_text(&spec.hostname).unwrap_or_else(|| id.short().to_owned());
     ContainerSpec {
         name: task.container_name(),
         image: spec.image.clone(),

@@ -167,6 +167,7 @@ impl Client {
         body: Option<&Value>,
         headers: Query<'_>,
     ) -> Result<Response<Incoming>, CliError> {
+        check_reference(path)?;
         let (major, minor) = self.version().await?;
         let mut target = format!("/v{major}.{minor}{}", escape(path, "/:@+,=$&!*'"));
         for (at, (key, value)) in query.iter().enumerate() {
@@ -203,24 +204,7 @@ impl Client {
             .map_err(|e| broken(e.into()))?;
         // The connection ends with the request; its error, if any, reaches the request too.
         drop(tokio::spawn(connection));
-        let mut request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(HOST, HeaderValue::from_static("swarm"))
-            .header(
-                USER_AGENT,
-                concat!("swarm-manager/", env!("CARGO_PKG_VERSION"), " (linux)"),
-            );
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let bytes = body.map(|value| Bytes::from(value.to_string()));
-        if bytes.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let request = request
-            .body(Full::new(bytes.unwrap_or_default()))
-            .map_err(|e| broken(e.into()))?;
+        let request = request(method, target, body, headers).map_err(|e| broken(e.into()))?;
         sender
             .send_request(request)
             .await
@@ -237,6 +221,49 @@ impl Client {
             }
         })
     }
+}
+
+/// Refuses to name an object by nothing: `/nodes/` is another path than the user meant. Docker's client says it so.
+fn check_reference(path: &str) -> Result<(), CliError> {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let kind = match parts.next() {
+        Some("nodes") => "node",
+        Some("services") => "service",
+        Some("tasks") => "task",
+        Some("networks") => "network",
+        Some("containers") => "container",
+        Some(_) | None => return Ok(()),
+    };
+    match parts.next() {
+        Some(reference) if reference.trim().is_empty() => Err(CliError::refused(format!(
+            "invalid {kind} name or ID: value is empty"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn request(
+    method: Method,
+    target: &str,
+    body: Option<&Value>,
+    headers: Query<'_>,
+) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(HOST, HeaderValue::from_static("swarm"))
+        .header(
+            USER_AGENT,
+            concat!("swarm-manager/", env!("CARGO_PKG_VERSION"), " (linux)"),
+        );
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let bytes = body.map(|value| Bytes::from(value.to_string()));
+    if bytes.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    request.body(Full::new(bytes.unwrap_or_default()))
 }
 
 async fn collect(answer: Response<Incoming>, route: &str) -> Result<Bytes, CliError> {
@@ -331,6 +358,30 @@ mod tests {
             filters([("name", "web"), ("id", "x"), ("name", "db")]),
             r#"{"id":{"x":true},"name":{"db":true,"web":true}}"#
         );
+    }
+
+    #[test]
+    fn nothing_is_no_reference() {
+        let refusal = |path| check_reference(path).map_err(|error| error.to_string());
+        for (path, kind) in [
+            ("/nodes/", "node"),
+            ("/nodes/ ", "node"),
+            ("/services//logs", "service"),
+            ("/networks/", "network"),
+            ("/containers//json", "container"),
+        ] {
+            let text = format!("invalid {kind} name or ID: value is empty");
+            assert_eq!(refusal(path), Err(text), "{path}");
+        }
+        for path in [
+            "/nodes",
+            "/nodes/x/update",
+            "/swarm",
+            "/containers/json",
+            "/",
+        ] {
+            assert_eq!(refusal(path), Ok(()), "{path}");
+        }
     }
 
     #[test]

@@ -92,14 +92,7 @@ pub(crate) fn resolve(
             });
         }
         if word.starts_with('-') && word.len() > 1 {
-            let problem = match word.strip_prefix("--") {
-                Some(long) => FlagError::UnknownLong(long.to_owned()),
-                None => FlagError::UnknownShort(
-                    word.chars().nth(1).unwrap_or('-'),
-                    word[1..].to_owned(),
-                ),
-            };
-            return Err(flag_error(&problem, &path, &path));
+            return Err(flag_error(&unknown_flag(word), &path, &path));
         }
         let known = |c: &&Command| c.name == word || c.aliases.contains(&word.as_str());
         let Some(command) = level.iter().find(known) else {
@@ -118,6 +111,14 @@ pub(crate) fn resolve(
     })
 }
 
+/// The error of a flag that stands before a command.
+fn unknown_flag(word: &str) -> FlagError {
+    match word.strip_prefix("--") {
+        Some(long) => FlagError::UnknownLong(long.to_owned()),
+        None => FlagError::UnknownShort(word.chars().nth(1).unwrap_or('-'), word[1..].to_owned()),
+    }
+}
+
 fn resolve_leaf(
     command: &Command,
     path: &str,
@@ -129,14 +130,13 @@ fn resolve_leaf(
     };
     let table = (leaf.flags)();
     let usage = usage_line(path, leaf);
+    let help = || Request::Help {
+        text: leaf_help(command, leaf, path, width),
+        asked: true,
+    };
     let matches = match flags::parse(&table, words, leaf.interspersed) {
         Ok(matches) => matches,
-        Err(FlagError::Help) => {
-            return Ok(Request::Help {
-                text: leaf_help(command, leaf, path, width),
-                asked: true,
-            });
-        }
+        Err(FlagError::Help) => return Ok(help()),
         Err(problem) => return Err(flag_error(&problem, &usage, path)),
     };
     if let Some(name) = matches.refused() {
@@ -149,10 +149,7 @@ fn resolve_leaf(
     check_arguments(leaf.arguments, matches.args.len(), path, &usage)?;
     // `swarm update` without flags explains itself.
     if path.ends_with(" swarm update") && !matches.any() {
-        return Ok(Request::Help {
-            text: leaf_help(command, leaf, path, width),
-            asked: true,
-        });
+        return Ok(help());
     }
     Ok(Request::Run {
         run: leaf.run,

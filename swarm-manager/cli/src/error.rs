@@ -80,6 +80,9 @@ pub(crate) enum CliError {
     /// A `--format` template is wrong or does not fit the data.
     #[error("template parsing error: {0}")]
     Template(#[from] TemplateError),
+    /// The template of `info` or `version` is none; Docker has another exit code there.
+    #[error("template parsing error: {0}")]
+    TemplateSyntax(TemplateError),
     /// A file or stream named by the user could not be read.
     #[error("{path}: {source}")]
     Input {
@@ -121,10 +124,11 @@ impl CliError {
         Self::Refused { text: text.into() }
     }
 
-    /// The process's exit code: 125 for flags, 1 for everything else.
+    /// The process's exit code: 125 for flags, 64 for templates of `info` and `version`, 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Flag { .. } => 125,
+            Self::TemplateSyntax(_) => 64,
             Self::Status(code) => *code,
             Self::Arguments { .. }
             | Self::Refused { .. }

@@ -405,6 +405,54 @@ fn info_and_version_show_the_server_as_recorded() {
     }
 }
 
+/// Exit code and streams as the stock client has them.
+#[test]
+fn templates_that_are_none_have_an_exit_code_of_their_own() {
+    for name in ["info", "version"] {
+        let ran = run(name, &[name, "--format", "{{"]);
+        assert_eq!((ran.out.as_str(), ran.code), ("", 64), "{name}");
+        assert_eq!(
+            ran.err,
+            "template parsing error: template: :1: unclosed action\n"
+        );
+    }
+}
+
+/// What a recorded object leaves out, and what it spells differently, prints as the stock client prints it.
+#[test]
+fn templates_over_objects_know_gos_types() {
+    for (name, kind, object, format, shown) in [
+        (
+            "node_inspect",
+            "node",
+            "self",
+            "{{.Spec.Name}}|{{.Spec.Labels}}|{{.ManagerStatus.Leader}}",
+            "|map[]|true\n",
+        ),
+        (
+            "network_inspect",
+            "network",
+            "mynet",
+            "{{.ID}} {{.Peers}} {{.Services}}",
+            "qy5cb3z8vozw6fh8oraqcq99x [] map[]\n",
+        ),
+        (
+            "service_inspect",
+            "service",
+            "web",
+            "{{.Spec.TaskTemplate.ContainerSpec.Hostname}}|{{.Spec.TaskTemplate.ContainerSpec.TTY}}|{{json .UpdateStatus}}",
+            "|false|null\n",
+        ),
+    ] {
+        let ran = run(name, &[kind, "inspect", "--format", format, object]);
+        assert_eq!(
+            (ran.out.as_str(), ran.err.as_str(), ran.code),
+            (shown, "", 0),
+            "{name}"
+        );
+    }
+}
+
 #[test]
 fn formats_and_quiet_forms() {
     let out = |name: &str, words: &[&str]| run(name, words).out;

@@ -72,6 +72,23 @@ async fn paths_and_versions_that_do_not_exist() {
     assert_eq!(engine.get("/nodes").await.header("api-version"), "1.51");
 }
 
+async fn a_worker_shows_networks_that_reach_it() {
+    let world = World::worker();
+    world.lock().add_ingress();
+    let engine = Engine::start(world).await;
+    let listed = engine.get("/networks").await.json();
+    assert_eq!(listed[0]["Name"], "ingress");
+    let id = listed[0]["Id"].as_str().unwrap();
+    for reference in ["ingress", id, &id[..12]] {
+        let path = format!("/networks/{reference}");
+        assert_eq!(engine.get(&path).await.json()["Id"], id);
+        assert_eq!(
+            engine.delete(&path).await.refusal(),
+            refused(503, WORKER_TEXT)
+        );
+    }
+}
+
 #[tokio::test]
 async fn nodes_outside_a_swarm_and_workers_refuse_cluster_calls() {
     for (world, text) in [(World::fresh(), NO_SWARM), (World::worker(), WORKER_TEXT)] {
@@ -115,6 +132,7 @@ async fn nodes_outside_a_swarm_and_workers_refuse_cluster_calls() {
             refused(404, "network x not found")
         );
     }
+    a_worker_shows_networks_that_reach_it().await;
     let create = json!({"Name": "n", "Driver": "overlay"});
     let fresh = Engine::start(World::fresh()).await;
     assert_eq!(
@@ -300,9 +318,10 @@ async fn managers_are_unlocked_with_the_key_and_nothing_else() {
             "{path}"
         );
     }
+    let info = &engine.get("/info").await.json()["Swarm"];
     assert_eq!(
-        engine.get("/info").await.json()["Swarm"]["LocalNodeState"],
-        json!("locked")
+        (&info["LocalNodeState"], &info["Error"]),
+        (&json!("locked"), &json!(locked))
     );
     let unlock = |key: &str| engine.post("/swarm/unlock", json!({"UnlockKey": key}));
     let wrong = "swarm could not be unlocked: invalid key provided";

@@ -38,13 +38,21 @@ async fn containers() {
         engine.get("/containers/nosuch/json").await.refusal(),
         refused(404, "No such container: nosuch")
     );
-    let runs = format!(
-        "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
-    );
-    assert_eq!(
-        engine.delete(&format!("/containers/{id}")).await.refusal(),
-        (409, runs)
-    );
+    for reference in [&name, &id] {
+        let runs = format!(
+            "cannot remove container \"{reference}\": container is running: stop the container before removing or force remove"
+        );
+        let removed = engine.delete(&format!("/containers/{reference}")).await;
+        assert_eq!(removed.refusal(), (409, runs));
+    }
+    let bad = engine
+        .get("/containers/json?filters=%7B%22status%22%3A%5B%22foo%22%5D%7D")
+        .await;
+    assert_eq!(bad.status, 400);
+    let unknown = engine
+        .get("/containers/json?filters=%7B%22since%22%3A%5B%22foo%22%5D%7D")
+        .await;
+    assert_eq!(unknown.refusal(), refused(404, "No such container: foo"));
     assert_eq!(
         engine
             .post(&format!("/containers/{id}/stop?t=3"), json!({}))

@@ -273,6 +273,19 @@ async fn networks() {
         taken.refusal(),
         refused(409, "network with name app already exists")
     );
+    for (name, status, text) in [
+        ("", 400, "invalid name: name is empty"),
+        ("host", 409, "network with name host already exists"),
+        (
+            "default",
+            403,
+            "operation is not permitted on predefined default network",
+        ),
+    ] {
+        let request = json!({"Name": name, "Driver": "overlay"});
+        let answer = engine.post("/networks/create", request).await;
+        assert_eq!(answer.refusal(), refused(status, text));
+    }
     let encrypted = engine
         .post(
             "/networks/create",

@@ -157,36 +157,39 @@ fn write_requests(
         committed: false,
     };
     stream::unfold(start, |mut writing| async move {
-        if writing.committed {
+        let request = writing.next().await?;
+        Some((request, writing))
+    })
+}
+
+impl Writing {
+    async fn next(&mut self) -> Option<WriteContentRequest> {
+        if self.committed {
             return None;
         }
-        match writing.body.next().await {
+        match self.body.next().await {
             Some(Ok(chunk)) => {
                 let request = WriteContentRequest {
                     action: WriteAction::Write.into(),
                     data: chunk.to_vec(),
-                    ..writing.template.clone()
+                    ..self.template.clone()
                 };
-                writing.template.offset += i64::try_from(chunk.len()).unwrap_or(0);
-                Some((request, writing))
+                self.template.offset += i64::try_from(chunk.len()).unwrap_or(0);
+                Some(request)
             }
             Some(Err(failure)) => {
-                let mut slot = writing
-                    .failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut slot = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
                 *slot = Some(failure);
                 None
             }
             None => {
-                writing.committed = true;
-                let request = WriteContentRequest {
+                self.committed = true;
+                Some(WriteContentRequest {
                     action: WriteAction::Commit.into(),
-                    labels: std::mem::take(&mut writing.labels),
-                    ..writing.template.clone()
-                };
-                Some((request, writing))
+                    labels: std::mem::take(&mut self.labels),
+                    ..self.template.clone()
+                })
             }
         }
-    })
+    }
 }

@@ -1,6 +1,7 @@
 //! Makes a container: folder, snapshot, files, volumes, runtime specification, containerd's object. Each
 //! step that fails undoes the ones before.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use containerd_client::services::v1::container::Runtime;
@@ -151,42 +152,20 @@ impl Engine {
                 source,
                 propagation,
                 recursive,
-            } => {
-                if !source.exists() {
-                    let reason = format!("bind source path does not exist: {}", source.display());
-                    return Err(Error::InvalidMount {
-                        kind: "bind",
-                        reason,
-                    });
-                }
-                let (propagation, recursive) = (*propagation, *recursive);
-                HostSource::Path {
-                    path: source.clone(),
-                    propagation,
-                    recursive,
-                }
-            }
+            } => bind_source(source, *propagation, *recursive)?,
             MountKind::Volume {
-                name: None,
-                no_copy,
-                ..
-            } => {
-                let path = folder.anonymous_volume(index);
-                new_volume(&path, &mount.target, rootfs, *no_copy, folder)?;
-                plain_path(path)
-            }
-            MountKind::Volume {
-                name: Some(name),
+                name,
                 labels,
                 no_copy,
             } => {
-                let (volume, new) = self.volumes.ensure(name, labels, Timestamp::now())?;
+                let (path, new) = match name {
+                    None => (folder.anonymous_volume(index), true),
+                    Some(name) => self.named_volume(name, labels, undo)?,
+                };
                 if new {
-                    undo.volumes.push(name.clone());
-                    let path = &volume.mountpoint;
-                    new_volume(path, &mount.target, rootfs, *no_copy, folder)?;
+                    new_volume(&path, &mount.target, rootfs, *no_copy, folder)?;
                 }
-                plain_path(volume.mountpoint)
+                plain_path(path)
             }
         };
         Ok(HostMount {
@@ -196,6 +175,20 @@ impl Engine {
         })
     }
 
+    /// Where a named volume is, and whether it is new.
+    fn named_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        undo: &mut Undo,
+    ) -> Result<(PathBuf, bool), Error> {
+        let (volume, new) = self.volumes.ensure(name, labels, Timestamp::now())?;
+        if new {
+            undo.volumes.push(name.to_owned());
+        }
+        Ok((volume.mountpoint, new))
+    }
+
     async fn create_object(
         &self,
         id: &ContainerId,
@@ -203,26 +196,8 @@ impl Engine {
         document: &Value,
         record: &Record,
     ) -> Result<(), Error> {
-        let any = Any {
-            type_url: SPEC_TYPE.to_owned(),
-            value: document.to_string().into_bytes(),
-        };
-        let container = Stored {
-            id: id.to_string(),
-            labels: visible_labels(spec),
-            image: spec.image.clone(),
-            runtime: Some(Runtime {
-                name: self.config.runtime.clone(),
-                options: None,
-            }),
-            spec: Some(any),
-            snapshotter: self.config.snapshotter.clone(),
-            snapshot_key: id.to_string(),
-            extensions: record.to_extensions()?,
-            ..Stored::default()
-        };
         let request = CreateContainerRequest {
-            container: Some(container),
+            container: Some(self.object(id, spec, document, record)?),
         };
         match self
             .api
@@ -236,6 +211,34 @@ impl Engine {
             }
             Err(status) => Err(self.api.failed("create container")(status)),
         }
+    }
+
+    /// The container as containerd keeps it.
+    fn object(
+        &self,
+        id: &ContainerId,
+        spec: &ContainerSpec,
+        document: &Value,
+        record: &Record,
+    ) -> Result<Stored, Error> {
+        let any = Any {
+            type_url: SPEC_TYPE.to_owned(),
+            value: document.to_string().into_bytes(),
+        };
+        Ok(Stored {
+            id: id.to_string(),
+            labels: visible_labels(spec),
+            image: spec.image.clone(),
+            runtime: Some(Runtime {
+                name: self.config.runtime.clone(),
+                options: None,
+            }),
+            spec: Some(any),
+            snapshotter: self.config.snapshotter.clone(),
+            snapshot_key: id.to_string(),
+            extensions: record.to_extensions()?,
+            ..Stored::default()
+        })
     }
 
     async fn undo(
@@ -269,6 +272,25 @@ struct Undo {
     snapshot: bool,
     /// Named volumes that did not exist before.
     volumes: Vec<String>,
+}
+
+/// The source of a bind, which the user has to make (Docker's rule for services).
+fn bind_source(
+    source: &Path,
+    propagation: Propagation,
+    recursive: bool,
+) -> Result<HostSource, Error> {
+    if !source.exists() {
+        return Err(Error::InvalidMount {
+            kind: "bind",
+            reason: format!("bind source path does not exist: {}", source.display()),
+        });
+    }
+    Ok(HostSource::Path {
+        path: source.to_owned(),
+        propagation,
+        recursive,
+    })
 }
 
 /// A place the image declares as a volume gets an anonymous one, unless something is mounted there.

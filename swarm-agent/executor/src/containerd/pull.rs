@@ -147,20 +147,7 @@ impl Engine {
         lease: &str,
     ) -> Result<(), PullFailure> {
         let config_bytes = self.fetch_config(repository, &parsed.config).await?;
-        let config = ImageConfig::parse(&config_bytes).map_err(|error| PullFailure::Malformed {
-            what: "image configuration",
-            reason: error.to_string(),
-        })?;
-        if config.diff_ids().len() != parsed.layers.len() {
-            return Err(PullFailure::Malformed {
-                what: "image configuration",
-                reason: format!(
-                    "{} layers, the manifest has {}",
-                    config.diff_ids().len(),
-                    parsed.layers.len()
-                ),
-            });
-        }
+        let config = parse_config(&config_bytes, parsed)?;
         let chain = chain_ids(config.diff_ids());
         let config_blob = blob(
             &parsed.config,
@@ -312,6 +299,23 @@ fn architecture() -> &'static str {
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn store_failure(error: Error) -> PullFailure {
     PullFailure::Store(error.to_string())
+}
+
+/// The configuration, which must have as many layers as its manifest.
+fn parse_config(bytes: &[u8], manifest: &OciImageManifest) -> Result<ImageConfig, PullFailure> {
+    let malformed = |reason: String| PullFailure::Malformed {
+        what: "image configuration",
+        reason,
+    };
+    let config = ImageConfig::parse(bytes).map_err(|error| malformed(error.to_string()))?;
+    let (found, wanted) = (config.diff_ids().len(), manifest.layers.len());
+    if found == wanted {
+        Ok(config)
+    } else {
+        Err(malformed(format!(
+            "{found} layers, the manifest has {wanted}"
+        )))
+    }
 }
 
 fn blob(descriptor: &OciDescriptor, labels: HashMap<String, String>) -> Blob {

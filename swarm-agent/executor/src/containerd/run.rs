@@ -50,18 +50,7 @@ impl Engine {
                 pid: *pid,
             }),
             Err(Error::Start { exit_code, message }) => {
-                let exit = Exit {
-                    code: *exit_code,
-                    at: Timestamp::now(),
-                    oom_killed: false,
-                    error: Some(message.clone()),
-                };
-                let history = History {
-                    started_at: None,
-                    exit: Some(exit.clone()),
-                    closed: true,
-                };
-                folder.save_history(&history)?;
+                let exit = never_started(*exit_code, message, &folder)?;
                 self.announce(Event::Exited {
                     id: id.clone(),
                     exit,
@@ -78,25 +67,7 @@ impl Engine {
         record: &Record,
         folder: &ContainerFolder,
     ) -> Result<u32, Error> {
-        let rootfs = self.snapshot_mounts(id).await?;
-        let logger = self.write_log_config(record, folder)?;
-        let create = CreateTaskRequest {
-            container_id: id.to_string(),
-            rootfs,
-            stderr: if record.spec.tty {
-                String::new()
-            } else {
-                logger.clone()
-            },
-            stdout: logger,
-            terminal: record.spec.tty,
-            ..CreateTaskRequest::default()
-        };
-        self.api
-            .tasks()
-            .create(self.api.request(create))
-            .await
-            .map_err(|status| self.start_error(status))?;
+        self.create_task(id, record, folder).await?;
         let started_at = Some(Timestamp::now());
         folder.save_history(&History {
             started_at,
@@ -113,6 +84,31 @@ impl Engine {
                 Err(self.start_error(status))
             }
         }
+    }
+
+    async fn create_task(
+        &self,
+        id: &ContainerId,
+        record: &Record,
+        folder: &ContainerFolder,
+    ) -> Result<(), Error> {
+        let rootfs = self.snapshot_mounts(id).await?;
+        let logger = self.write_log_config(record, folder)?;
+        let create = CreateTaskRequest {
+            container_id: id.to_string(),
+            rootfs,
+            stderr: if record.spec.tty {
+                String::new()
+            } else {
+                logger.clone()
+            },
+            stdout: logger,
+            terminal: record.spec.tty,
+            ..CreateTaskRequest::default()
+        };
+        let created = self.api.tasks().create(self.api.request(create)).await;
+        created.map_err(|status| self.start_error(status))?;
+        Ok(())
     }
 
     pub(crate) async fn snapshot_mounts(&self, id: &ContainerId) -> Result<Vec<Mount>, Error> {
@@ -340,6 +336,22 @@ impl Engine {
 
 /// The connection between containerd and a shim that is gone, or what is left when it has been cleared
 /// up but the exit is not recorded yet.
+/// Records that the container cannot be started, and never will be.
+fn never_started(code: u32, message: &str, folder: &ContainerFolder) -> Result<Exit, Error> {
+    let exit = Exit {
+        code,
+        at: Timestamp::now(),
+        oom_killed: false,
+        error: Some(message.to_owned()),
+    };
+    folder.save_history(&History {
+        started_at: None,
+        exit: Some(exit.clone()),
+        closed: true,
+    })?;
+    Ok(exit)
+}
+
 fn is_dead_shim(error: &Error) -> bool {
     let closed = |message: &String| message.contains("ttrpc: closed");
     matches!(error, Error::Containerd { message, .. } if closed(message))

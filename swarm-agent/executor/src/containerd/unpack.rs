@@ -5,7 +5,7 @@ use containerd_client::services::v1::ApplyRequest;
 use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest,
 };
-use containerd_client::types::Descriptor;
+use containerd_client::types::{Descriptor, Mount};
 use oci_client::manifest::OciDescriptor;
 use tonic::Code;
 
@@ -77,20 +77,7 @@ impl Engine {
         key: &str,
         lease: &str,
     ) -> Result<(), Error> {
-        let prepare = PrepareSnapshotRequest {
-            snapshotter: self.config.snapshotter.clone(),
-            key: key.to_owned(),
-            parent: parent.to_owned(),
-            ..PrepareSnapshotRequest::default()
-        };
-        let mounts = self
-            .api
-            .snapshots()
-            .prepare(self.api.leased(prepare, lease))
-            .await
-            .map_err(self.api.failed("prepare snapshot"))?
-            .into_inner()
-            .mounts;
+        let mounts = self.prepare(parent, key, lease).await?;
         let descriptor = Descriptor {
             media_type: layer.media_type.clone(),
             digest: layer.digest.clone(),
@@ -112,17 +99,30 @@ impl Engine {
             .applied
             .unwrap_or_default();
         if applied.digest == diff_id {
-            Ok(())
-        } else {
-            let reason = format!(
-                "layer {} has content {}, not {diff_id}",
-                layer.digest, applied.digest
-            );
-            Err(Error::Answer {
-                call: "unpack layer",
-                reason,
-            })
+            return Ok(());
         }
+        let (layer, found) = (&layer.digest, applied.digest);
+        Err(Error::Answer {
+            call: "unpack layer",
+            reason: format!("layer {layer} has content {found}, not {diff_id}"),
+        })
+    }
+
+    /// A writable snapshot on top of `parent`.
+    async fn prepare(&self, parent: &str, key: &str, lease: &str) -> Result<Vec<Mount>, Error> {
+        let prepare = PrepareSnapshotRequest {
+            snapshotter: self.config.snapshotter.clone(),
+            key: key.to_owned(),
+            parent: parent.to_owned(),
+            ..PrepareSnapshotRequest::default()
+        };
+        let prepared = self
+            .api
+            .snapshots()
+            .prepare(self.api.leased(prepare, lease))
+            .await
+            .map_err(self.api.failed("prepare snapshot"))?;
+        Ok(prepared.into_inner().mounts)
     }
 
     async fn commit(&self, key: &str, name: &str, lease: &str) -> Result<(), Error> {

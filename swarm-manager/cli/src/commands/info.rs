@@ -31,7 +31,7 @@ async fn run(app: &mut App, matches: &Matches) -> Outcome {
             } else {
                 source
             };
-            let template = Template::parse(source)?;
+            let template = Template::parse(source).map_err(CliError::TemplateSyntax)?;
             let mut info = answer?;
             info["ClientInfo"] = json!({"Version": version, "Debug": false});
             return app.put(&(template.execute(&info, Mode::Rows)? + "\n"));
@@ -172,17 +172,7 @@ fn cluster(page: &mut Page, swarm: &Value) {
     page.heading("  Orchestration:");
     let limit = number(spec, "/Orchestration/TaskHistoryRetentionLimit");
     page.line("   Task History Retention Limit:", limit);
-    page.heading("  Raft:");
-    page.line(
-        "   Snapshot Interval:",
-        number(spec, "/Raft/SnapshotInterval"),
-    );
-    if has(spec, "/Raft/KeepOldSnapshots") {
-        let kept = number(spec, "/Raft/KeepOldSnapshots");
-        page.line("   Number of Old Snapshots to Retain:", kept);
-    }
-    page.line("   Heartbeat Tick:", number(spec, "/Raft/HeartbeatTick"));
-    page.line("   Election Tick:", number(spec, "/Raft/ElectionTick"));
+    raft(page, spec);
     page.heading("  Dispatcher:");
     let heartbeat = number(spec, "/Dispatcher/HeartbeatPeriod");
     page.line("   Heartbeat Period:", human::duration(heartbeat));
@@ -195,6 +185,20 @@ fn cluster(page: &mut Page, swarm: &Value) {
         "  Root Rotation In Progress:",
         on(cluster, "/RootRotationInProgress"),
     );
+}
+
+fn raft(page: &mut Page, spec: &Value) {
+    page.heading("  Raft:");
+    page.line(
+        "   Snapshot Interval:",
+        number(spec, "/Raft/SnapshotInterval"),
+    );
+    if has(spec, "/Raft/KeepOldSnapshots") {
+        let kept = number(spec, "/Raft/KeepOldSnapshots");
+        page.line("   Number of Old Snapshots to Retain:", kept);
+    }
+    page.line("   Heartbeat Tick:", number(spec, "/Raft/HeartbeatTick"));
+    page.line("   Election Tick:", number(spec, "/Raft/ElectionTick"));
 }
 
 fn authority(page: &mut Page, spec: &Value) {

@@ -25,7 +25,7 @@ impl Inspector {
         let form = match format {
             "" => Form::Indented,
             "json" => Form::Compact,
-            source => Form::Template(Template::parse(source)?),
+            source => Form::Template(Template::parse(source)?.over_object()),
         };
         Ok(Self {
             form,

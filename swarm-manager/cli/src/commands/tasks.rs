@@ -97,22 +97,11 @@ fn row(task: &Value, name: &str, node: &str, trunc: bool, now: Timestamp) -> Row
         full_image.to_owned()
     };
     let age = time::age(text(task, "/Status/Timestamp"), now).to_lowercase();
-    let error = text(task, "/Status/Err");
-    let error = if trunc {
-        ellipsis(error, 30)
-    } else {
-        error.to_owned()
-    };
-    let quoted = if error.is_empty() {
-        error
-    } else {
-        format!("\"{error}\"")
-    };
     let state = capitalise(text(task, "/Status/State"));
     let fields = [
         ("CurrentState", format!("{state} {age} ago")),
         ("DesiredState", capitalise(text(task, "/DesiredState"))),
-        ("Error", quoted),
+        ("Error", error(task, trunc)),
         (
             "ID",
             if trunc {
@@ -130,6 +119,18 @@ fn row(task: &Value, name: &str, node: &str, trunc: bool, now: Timestamp) -> Row
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value.into()))
         .collect()
+}
+
+/// What went wrong, in quotes; nothing when nothing did.
+fn error(task: &Value, trunc: bool) -> String {
+    let full = text(task, "/Status/Err");
+    if full.is_empty() {
+        String::new()
+    } else if trunc {
+        format!("\"{}\"", ellipsis(full, 30))
+    } else {
+        format!("\"{full}\"")
+    }
 }
 
 fn ports(task: &Value) -> String {

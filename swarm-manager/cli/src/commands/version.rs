@@ -24,7 +24,7 @@ async fn run(app: &mut App, matches: &Matches) -> Outcome {
     let template = match matches.text("format") {
         "" => None,
         "json" => Some(Template::parse("{{json .}}")?),
-        source => Some(Template::parse(source)?),
+        source => Some(Template::parse(source).map_err(CliError::TemplateSyntax)?),
     };
     let answer = app.client.get("/version", &[]).await;
     let negotiated = app.client.version().await.unwrap_or(NEWEST_API);
@@ -48,7 +48,6 @@ fn client_version((major, minor): (u32, u32)) -> Value {
     json!({
         "Version": env!("CARGO_PKG_VERSION"),
         "ApiVersion": format!("{major}.{minor}"),
-        "APIVersion": format!("{major}.{minor}"),
         "DefaultAPIVersion": format!("{}.{}", NEWEST_API.0, NEWEST_API.1),
         "Os": std::env::consts::OS,
         "Arch": match std::env::consts::ARCH { "x86_64" => "amd64", "aarch64" => "arm64", other => other },
@@ -132,17 +131,16 @@ fn write_component(out: &mut String, component: &Value) {
         return;
     }
     let (api, oldest) = (detail("ApiVersion"), detail("MinAPIVersion"));
-    append(
-        out,
-        format_args!("  API version:\t{api} (minimum version {oldest})\n"),
-    );
-    for (label, value) in [
-        ("Go version", detail("GoVersion").to_owned()),
-        ("Git commit", detail("GitCommit").to_owned()),
-        ("Built", detail("BuildTime").to_owned()),
-        ("OS/Arch", format!("{}/{}", detail("Os"), detail("Arch"))),
-        ("Experimental", detail("Experimental").to_owned()),
-    ] {
-        append(out, format_args!("  {label}:\t{value}\n"));
-    }
+    // What an engine does not tell is left out: ours is not made by Go, and has no commit of Docker's.
+    let mut line = |label: &str, value: &str| {
+        if !value.is_empty() {
+            append(out, format_args!("  {label}:\t{value}\n"));
+        }
+    };
+    line("API version", &format!("{api} (minimum version {oldest})"));
+    line("Go version", detail("GoVersion"));
+    line("Git commit", detail("GitCommit"));
+    line("Built", detail("BuildTime"));
+    line("OS/Arch", &format!("{}/{}", detail("Os"), detail("Arch")));
+    line("Experimental", detail("Experimental"));
 }

@@ -111,7 +111,7 @@ impl Kind {
             Self::NodeAddr => check::node_addr(value),
             Self::Cidr => check::cidr(value),
             Self::ExternalCa => crate::values::external_ca::parse(value).map(|_| kept()),
-            Self::PemFile => check::pem_file(value),
+            Self::PemFile => check::pem_file(value).map_err(|problem| problem.to_string()),
         }
     }
 }

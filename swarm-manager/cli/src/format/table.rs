@@ -30,22 +30,7 @@ pub(crate) fn render(
     quiet: bool,
     rows: &[Row],
 ) -> Result<String, CliError> {
-    let chosen = match (format, quiet) {
-        ("" | "table", true) => "{{.ID}}",
-        ("" | "table", false) => columns.table,
-        ("raw", _) => columns.raw,
-        (custom, _) => custom,
-    };
-    let is_table = chosen.starts_with("table");
-    let source = match chosen {
-        "json" => "{{json .}}",
-        table if is_table => &table["table".len()..],
-        other => other,
-    };
-    let source = source
-        .trim_matches(' ')
-        .replace("\\t", "\t")
-        .replace("\\n", "\n");
+    let (source, is_table) = source(columns, format, quiet);
     let template = Template::parse(&source)?;
     let mut body = String::new();
     for row in rows {
@@ -66,6 +51,26 @@ pub(crate) fn render(
         .collect();
     let head = template.execute(&Value::Object(headers), Mode::Headers)?;
     align(&format!("{head}\n{body}"), 10, 3)
+}
+
+/// The template a format means, and whether its output is a table.
+fn source(columns: &Columns, format: &str, quiet: bool) -> (String, bool) {
+    let chosen = match (format, quiet) {
+        ("" | "table", true) => "{{.ID}}",
+        ("" | "table", false) => columns.table,
+        ("raw", _) => columns.raw,
+        (custom, _) => custom,
+    };
+    let table = chosen.strip_prefix("table");
+    let text = match chosen {
+        "json" => "{{json .}}",
+        other => table.unwrap_or(other),
+    };
+    let text = text
+        .trim_matches(' ')
+        .replace("\\t", "\t")
+        .replace("\\n", "\n");
+    (text, table.is_some())
 }
 
 /// Aligns tab separated cells: columns at least `width` wide, `gap` blanks after the longest cell.

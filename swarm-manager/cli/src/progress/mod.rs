@@ -192,13 +192,19 @@ impl Reducer {
             lines.push(Line::lasting("", "job complete"));
             return Ok(Verdict::Done);
         }
-        let wait = self.monitor - (now - *self.converged_at.get_or_insert(now));
-        if wait >= 0 {
-            let seconds = (wait - 1).max(0) / 1_000_000_000 + 1;
-            let text = format!("Waiting {seconds} seconds to verify that tasks are stable...");
-            lines.push(Line::new("verify", text));
-        }
+        lines.extend(self.verifying(now));
         Ok(Verdict::Continue)
+    }
+
+    /// How long the tasks still have to stay as they are; nothing when that time is over.
+    fn verifying(&mut self, now: i64) -> Option<Line> {
+        let wait = self.monitor - (now - *self.converged_at.get_or_insert(now));
+        if wait < 0 {
+            return None;
+        }
+        let seconds = (wait - 1).max(0) / 1_000_000_000 + 1;
+        let text = format!("Waiting {seconds} seconds to verify that tasks are stable...");
+        Some(Line::new("verify", text))
     }
 }
 

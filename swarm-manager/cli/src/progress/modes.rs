@@ -266,6 +266,20 @@ fn small(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
+/// The task of each node that has the longest way to go.
+fn least_advanced<'a>(
+    tasks: impl Iterator<Item = &'a TaskView>,
+) -> BTreeMap<&'a str, &'a TaskView> {
+    let mut by_node: BTreeMap<&str, &TaskView> = BTreeMap::new();
+    for task in tasks {
+        let known = by_node.entry(task.node.as_str()).or_insert(task);
+        if known.state > task.state {
+            *known = task;
+        }
+    }
+    by_node
+}
+
 #[derive(Debug, Default)]
 pub(super) struct GlobalJob {
     /// The nodes that had a task when the job started; nodes that join later are not waited for.
@@ -293,18 +307,12 @@ impl GlobalJob {
         let Some(nodes) = &self.nodes else {
             return false;
         };
-        let mut tasks: BTreeMap<&str, &TaskView> = BTreeMap::new();
-        for task in view
+        let expected = view
             .tasks
             .iter()
             .filter(current)
-            .filter(|task| nodes.contains(&task.node))
-        {
-            let known = tasks.entry(task.node.as_str()).or_insert(task);
-            if known.state > task.state {
-                *known = task;
-            }
-        }
+            .filter(|task| nodes.contains(&task.node));
+        let tasks = least_advanced(expected);
         if nodes.len() as u64 <= MOST_BARS {
             lines.extend(
                 tasks

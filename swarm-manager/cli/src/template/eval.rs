@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::parser::{Base, Node, Operand, Pipeline, Place};
 use super::show::{show, truth};
-use super::{Mode, TemplateError, functions};
+use super::{Mode, TemplateError, functions, zeros};
 
 /// A value, or the name of the field that is not there.
 #[derive(Debug, Clone)]
@@ -21,10 +21,16 @@ enum Found {
 }
 
 /// Runs the nodes over `data`.
-pub(super) fn run(nodes: &[Node], data: &Value, mode: Mode) -> Result<String, TemplateError> {
+pub(super) fn run(
+    nodes: &[Node],
+    data: &Value,
+    mode: Mode,
+    zeros: bool,
+) -> Result<String, TemplateError> {
     let mut scope = Scope {
         variables: vec![(String::new(), data.clone())],
         mode,
+        zeros,
         out: String::new(),
     };
     scope.nodes(nodes, data)?;
@@ -34,6 +40,8 @@ pub(super) fn run(nodes: &[Node], data: &Value, mode: Mode) -> Result<String, Te
 struct Scope {
     variables: Vec<(String, Value)>,
     mode: Mode,
+    /// Whether fields that were left out have Go's zero value.
+    zeros: bool,
     out: String,
 }
 
@@ -66,6 +74,30 @@ impl Found {
     }
 }
 
+/// What a range goes over: positions or sorted keys, with what is there.
+fn items(value: Value, over: &Pipeline) -> Result<Vec<(Value, Value)>, TemplateError> {
+    Ok(match value {
+        Value::Null => Vec::new(),
+        Value::Array(list) => list
+            .into_iter()
+            .enumerate()
+            .map(|(at, item)| (at.into(), item))
+            .collect(),
+        Value::Object(map) => {
+            let mut pairs: Vec<_> = map.into_iter().collect();
+            pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+            pairs
+                .into_iter()
+                .map(|(key, item)| (key.into(), item))
+                .collect()
+        }
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            let reason = format!("range can't iterate over {}", show(&other));
+            return Err(error(&over.place, "range", reason));
+        }
+    })
+}
+
 impl Scope {
     fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
         let depth = self.variables.len();
@@ -92,27 +124,21 @@ impl Scope {
                 then,
                 otherwise,
             } => {
-                let depth = self.variables.len();
                 let value = self.pipeline(condition, dot)?.or_null();
                 let chosen = if truth(&value) { then } else { otherwise };
-                self.set(condition, value);
-                self.nodes(chosen, dot)?;
-                self.variables.truncate(depth);
+                self.block(condition, value, chosen, dot)?;
             }
             Node::With {
                 value,
                 then,
                 otherwise,
             } => {
-                let depth = self.variables.len();
                 let inner = self.pipeline(value, dot)?.or_null();
-                self.set(value, inner.clone());
                 if truth(&inner) {
-                    self.nodes(then, &inner)?;
+                    self.block(value, inner.clone(), then, &inner)?;
                 } else {
-                    self.nodes(otherwise, dot)?;
+                    self.block(value, inner, otherwise, dot)?;
                 }
-                self.variables.truncate(depth);
             }
             Node::Range {
                 over,
@@ -120,6 +146,21 @@ impl Scope {
                 otherwise,
             } => self.range(over, body, otherwise, dot)?,
         }
+        Ok(())
+    }
+
+    /// A block whose variable, if the pipeline declares one, is gone behind it.
+    fn block(
+        &mut self,
+        pipeline: &Pipeline,
+        value: Value,
+        body: &[Node],
+        dot: &Value,
+    ) -> Result<(), TemplateError> {
+        let depth = self.variables.len();
+        self.set(pipeline, value);
+        self.nodes(body, dot)?;
+        self.variables.truncate(depth);
         Ok(())
     }
 
@@ -131,26 +172,7 @@ impl Scope {
         dot: &Value,
     ) -> Result<(), TemplateError> {
         let value = self.pipeline(over, dot)?.or_null();
-        let items: Vec<(Value, Value)> = match value {
-            Value::Null => Vec::new(),
-            Value::Array(list) => list
-                .into_iter()
-                .enumerate()
-                .map(|(at, item)| (at.into(), item))
-                .collect(),
-            Value::Object(map) => {
-                let mut pairs: Vec<_> = map.into_iter().collect();
-                pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
-                pairs
-                    .into_iter()
-                    .map(|(key, item)| (key.into(), item))
-                    .collect()
-            }
-            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
-                let reason = format!("range can't iterate over {}", show(&other));
-                return Err(error(&over.place, "range", reason));
-            }
-        };
+        let items = items(value, over)?;
         if items.is_empty() {
             return self.nodes(otherwise, dot);
         }
@@ -300,7 +322,7 @@ impl Scope {
             Base::Function(name) => return self.function(name, operand, &[], None, dot),
             Base::Nested(pipeline) => self.pipeline(pipeline, dot)?.or_error()?,
         };
-        Ok(fields(base, operand))
+        Ok(fields(base, operand, self.zeros))
     }
 }
 
@@ -312,17 +334,13 @@ fn is_transparent(name: &str) -> bool {
     )
 }
 
-fn fields(base: Value, operand: &Operand) -> Found {
+fn fields(base: Value, operand: &Operand, zeros: bool) -> Found {
     let mut current = base;
+    let mut parent = "";
     for field in &operand.fields {
-        let next = match &mut current {
-            Value::Object(map) => map.get_mut(field).map(Value::take),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_) => None,
-        };
+        let next =
+            member(&mut current, field).or_else(|| zero(&current, parent, field).filter(|_| zeros));
+        parent = field;
         match next {
             Some(value) => current = value,
             None => {
@@ -338,6 +356,23 @@ fn fields(base: Value, operand: &Operand) -> Found {
         }
     }
     Found::Value(current)
+}
+
+/// A field that is there, by its own name or the Engine API's.
+fn member(holder: &mut Value, field: &str) -> Option<Value> {
+    let map = holder.as_object_mut()?;
+    let name = if map.contains_key(field) {
+        field
+    } else {
+        zeros::spelling(field)?
+    };
+    map.get_mut(name).map(Value::take)
+}
+
+/// A field that was left out of an object.
+fn zero(holder: &Value, parent: &str, field: &str) -> Option<Value> {
+    holder.as_object()?;
+    zeros::of(parent, field)
 }
 
 /// Go counts an error's column at the failing field of a chain.

@@ -7,6 +7,7 @@ mod functions;
 mod lexer;
 mod parser;
 mod show;
+mod zeros;
 
 use serde_json::Value;
 
@@ -39,6 +40,8 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     nodes: Vec<parser::Node>,
+    /// Whether a field that was left out has Go's zero value.
+    zeros: bool,
 }
 
 impl Template {
@@ -47,12 +50,21 @@ impl Template {
         let tokens = lexer::tokens(source)?;
         Ok(Self {
             nodes: parser::parse(&tokens)?,
+            zeros: false,
         })
+    }
+
+    /// For an object as the server sent it, in which fields with Go's zero value are left out.
+    pub(crate) fn over_object(self) -> Self {
+        Self {
+            zeros: true,
+            ..self
+        }
     }
 
     /// Runs the template over `data`.
     pub(crate) fn execute(&self, data: &Value, mode: Mode) -> Result<String, TemplateError> {
-        eval::run(&self.nodes, data, mode)
+        eval::run(&self.nodes, data, mode, self.zeros)
     }
 }
 

@@ -269,42 +269,8 @@ impl Parser<'_> {
     fn operand(&mut self) -> Result<Option<Operand>, TemplateError> {
         let place = self.place();
         let mut fields = Vec::new();
-        let Some(kind) = self.peek().cloned() else {
-            return Err(self.error("unclosed action"));
-        };
-        let base = match kind {
-            TokenKind::Dot => Base::Dot,
-            TokenKind::Field(name) => {
-                fields.push(name);
-                Base::Dot
-            }
-            TokenKind::Variable(name) => Base::Variable(name),
-            TokenKind::Quoted(text) => Base::Text(text),
-            TokenKind::Int(number) => Base::Int(number),
-            TokenKind::Float(number) => Base::Float(number),
-            TokenKind::Word(word) => match word.as_str() {
-                "true" => Base::Bool(true),
-                "false" => Base::Bool(false),
-                "nil" => Base::Nil,
-                _ if super::functions::exists(&word) => Base::Function(word),
-                _ => return Err(self.error(format!("function {word:?} not defined"))),
-            },
-            TokenKind::LeftParen => {
-                self.at += 1;
-                let inner = self.pipeline()?;
-                if self.peek() != Some(&TokenKind::RightParen) {
-                    return Err(self.error("unclosed left paren"));
-                }
-                Base::Nested(inner)
-            }
-            TokenKind::Text(_)
-            | TokenKind::Open
-            | TokenKind::Close
-            | TokenKind::Pipe
-            | TokenKind::Comma
-            | TokenKind::Declare
-            | TokenKind::Assign
-            | TokenKind::RightParen => return Ok(None),
+        let Some(base) = self.base(&mut fields)? else {
+            return Ok(None);
         };
         self.at += 1;
         while let Some(Token {
@@ -321,5 +287,50 @@ impl Parser<'_> {
             fields,
             place,
         }))
+    }
+
+    /// What an operand starts with, its last token not yet taken; none when no operand starts here.
+    fn base(&mut self, fields: &mut Vec<String>) -> Result<Option<Base>, TemplateError> {
+        let Some(kind) = self.peek().cloned() else {
+            return Err(self.error("unclosed action"));
+        };
+        Ok(Some(match kind {
+            TokenKind::Dot => Base::Dot,
+            TokenKind::Field(name) => {
+                fields.push(name);
+                Base::Dot
+            }
+            TokenKind::Variable(name) => Base::Variable(name),
+            TokenKind::Quoted(text) => Base::Text(text),
+            TokenKind::Int(number) => Base::Int(number),
+            TokenKind::Float(number) => Base::Float(number),
+            TokenKind::Word(word) => self.named(word)?,
+            TokenKind::LeftParen => {
+                self.at += 1;
+                let inner = self.pipeline()?;
+                if self.peek() != Some(&TokenKind::RightParen) {
+                    return Err(self.error("unclosed left paren"));
+                }
+                Base::Nested(inner)
+            }
+            TokenKind::Text(_)
+            | TokenKind::Open
+            | TokenKind::Close
+            | TokenKind::Pipe
+            | TokenKind::Comma
+            | TokenKind::Declare
+            | TokenKind::Assign
+            | TokenKind::RightParen => return Ok(None),
+        }))
+    }
+
+    fn named(&self, word: String) -> Result<Base, TemplateError> {
+        match word.as_str() {
+            "true" => Ok(Base::Bool(true)),
+            "false" => Ok(Base::Bool(false)),
+            "nil" => Ok(Base::Nil),
+            _ if super::functions::exists(&word) => Ok(Base::Function(word)),
+            _ => Err(self.error(format!("function {word:?} not defined"))),
+        }
     }
 }

@@ -142,3 +142,60 @@ proptest::proptest! {
         }
     }
 }
+
+/// As the stock client prints them from Go's types.
+#[test]
+fn what_an_object_leaves_out_has_gos_zero_value() {
+    let service = json!({
+        "ID": "x",
+        "Spec": {"Labels": {}, "TaskTemplate": {"ContainerSpec": {"Image": "web"}}, "Mode": {"Global": {}}},
+        "Endpoint": {"Spec": {}},
+    });
+    let over = |source: &str| {
+        let template = Template::parse(source).unwrap().over_object();
+        template
+            .execute(&service, Mode::Rows)
+            .map_err(|error| error.to_string())
+    };
+    for (source, shown) in [
+        (
+            "{{.Spec.Name}}|{{.Spec.TaskTemplate.ContainerSpec.Hostname}}|",
+            "||",
+        ),
+        ("{{.Spec.TaskTemplate.ContainerSpec.Env}}", "[]"),
+        (
+            "{{.Spec.TaskTemplate.ContainerSpec.TTY}} {{.Spec.TaskTemplate.ForceUpdate}}",
+            "false 0",
+        ),
+        (
+            "{{range .Endpoint.Ports}}x{{end}}{{len .Spec.TaskTemplate.Networks}}",
+            "0",
+        ),
+        (
+            "{{json .UpdateStatus}}{{if .Spec.Mode.Replicated}}r{{else}}g{{end}}",
+            "nullg",
+        ),
+        (
+            "{{json .Spec}}",
+            r#"{"Labels":{},"TaskTemplate":{"ContainerSpec":{"Image":"web"}},"Mode":{"Global":{}}}"#,
+        ),
+    ] {
+        assert_eq!(over(source).as_deref(), Ok(shown), "{source}");
+    }
+    for mistyped in ["{{.Name}}", "{{.Spec.Nope}}", "{{.UpdateStatus.State}}"] {
+        assert!(
+            over(mistyped).unwrap_err().contains("can't evaluate field"),
+            "{mistyped}"
+        );
+    }
+}
+
+#[test]
+fn gos_spelling_of_a_field_is_understood() {
+    let network = json!({"Id": "abc", "Name": "n"});
+    let template = Template::parse("{{.ID}} {{.Id}} {{.Name}}").unwrap();
+    assert_eq!(
+        template.execute(&network, Mode::Rows).as_deref(),
+        Ok("abc abc n")
+    );
+}

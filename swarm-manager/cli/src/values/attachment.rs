@@ -49,15 +49,7 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
         match key.trim() {
             "name" => value.clone_into(&mut network.target),
             "alias" => network.aliases.push(value.to_owned()),
-            "driver-opt" => {
-                let (name, option) = value
-                    .split_once('=')
-                    .filter(|(name, _)| !name.is_empty())
-                    .ok_or("invalid key value pair format in driver options")?;
-                network
-                    .driver_opts
-                    .insert(name.trim().to_owned(), option.trim().into());
-            }
+            "driver-opt" => network.driver_opts.extend([driver_option(value)?]),
             // Docker reads these for containers and drops them for services.
             "ip" | "ip6" | "mac-address" | "link-local-ip" | "gw-priority" => {
                 return Err(format!("{} is not supported for services", key.trim()));
@@ -69,6 +61,14 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
         return Err("network name/id is not specified".to_owned());
     }
     Ok(network)
+}
+
+fn driver_option(text: &str) -> Result<(String, Value), String> {
+    let (name, option) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("invalid key value pair format in driver options")?;
+    Ok((name.trim().to_owned(), option.trim().into()))
 }
 
 #[cfg(test)]

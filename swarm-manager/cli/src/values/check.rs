@@ -107,9 +107,28 @@ pub(crate) fn parse_cidr(text: &str) -> Option<(IpAddr, u32)> {
     Some((address, prefix))
 }
 
-/// The path of a file that holds PEM.
-pub(crate) fn pem_file(path: &str) -> Result<String, String> {
-    let contents = std::fs::read_to_string(path).map_err(|error| {
+/// Why a file is not taken for PEM.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PemProblem {
+    #[error("{0}")]
+    Unreadable(String),
+    #[error("file contents must be in PEM format")]
+    NotPem,
+}
+
+/// The contents of a file that holds PEM.
+pub(crate) fn pem_file(path: &str) -> Result<String, PemProblem> {
+    let contents = read_file(path).map_err(PemProblem::Unreadable)?;
+    if contents.contains("-----BEGIN ") {
+        Ok(contents)
+    } else {
+        Err(PemProblem::NotPem)
+    }
+}
+
+/// A file's text; the reason in Go's words when it cannot be read.
+pub(crate) fn read_file(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let reason = if missing {
             "no such file or directory".to_owned()
@@ -117,12 +136,7 @@ pub(crate) fn pem_file(path: &str) -> Result<String, String> {
             error.to_string()
         };
         format!("open {path}: {reason}")
-    })?;
-    if contents.contains("-----BEGIN ") {
-        Ok(contents)
-    } else {
-        Err("file contents must be in PEM format".to_owned())
-    }
+    })
 }
 
 #[cfg(test)]

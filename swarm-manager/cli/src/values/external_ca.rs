@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
                 has_url = true;
                 object::put(&mut ca, "URL", value);
             }
-            "cacert" => object::put(&mut ca, "CACert", check::pem_file(value)?),
+            "cacert" => object::put(&mut ca, "CACert", certificate(value)?),
             _ => {
                 options.insert(key.to_owned(), value.into());
             }
@@ -39,9 +39,32 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
     Ok(Value::Object(ca))
 }
 
+fn certificate(path: &str) -> Result<String, String> {
+    check::pem_file(path).map_err(|problem| match problem {
+        check::PemProblem::Unreadable(reason) => {
+            format!("unable to read CA cert for external CA: {reason}")
+        }
+        check::PemProblem::NotPem => "CA cert for external CA must be in PEM format".to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_certificate_is_said_in_dockers_words() {
+        let with = |file: &str| parse(&format!("protocol=cfssl,url=https://x,cacert={file}"));
+        assert_eq!(
+            with("/no/such/file").unwrap_err(),
+            "unable to read CA cert for external CA: open /no/such/file: no such file or directory"
+        );
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert_eq!(
+            with(manifest).unwrap_err(),
+            "CA cert for external CA must be in PEM format"
+        );
+    }
 
     #[test]
     fn protocol_and_url_are_needed() {

@@ -16,7 +16,7 @@ use swarm_api::{
 use swarm_core::{
     id::NodeId,
     lock::SecretKey,
-    model::{Labels, Platform, Subnet},
+    model::{Labels, Network, Platform, Subnet},
     time::Timestamp,
 };
 
@@ -186,6 +186,10 @@ impl Host for FakeHost {
                 os: "linux".to_owned(),
             }],
         })
+    }
+
+    async fn assigned_networks(&self) -> Result<Vec<Network>> {
+        Ok(self.0.lock().networks.values().cloned().collect())
     }
 
     async fn local_networks(&self) -> Result<Vec<LocalNetwork>> {

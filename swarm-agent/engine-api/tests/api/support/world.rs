@@ -197,6 +197,10 @@ impl State {
             next_vni: 4097,
             next_dynamic_port: 30000,
         });
+        self.add_ingress();
+    }
+
+    pub(crate) fn add_ingress(&mut self) {
         let ingress = NetworkSpec {
             annotations: Annotations {
                 name: "ingress".to_owned(),

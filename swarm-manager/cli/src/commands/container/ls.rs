@@ -114,18 +114,9 @@ fn row(app: &App, container: &Value, trunc: bool) -> Row {
     let id = text(container, "/Id");
     let created = Timestamp::from_second(number(container, "/Created")).unwrap_or_default();
     let age = human::duration(time::nanos_since(&created.to_string(), app.now()));
+    let shown = |full: &str, short: String| if trunc { short } else { full.to_owned() };
     let command = text(container, "/Command");
-    let command = if trunc {
-        ellipsis(command, 20)
-    } else {
-        command.to_owned()
-    };
-    let labels = sorted(container, "/Labels");
-    let mut pairs: Vec<String> = labels
-        .iter()
-        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
-        .collect();
-    pairs.sort();
+    let command = shown(command, ellipsis(command, 20));
     let networks = sorted(container, "/NetworkSettings/Networks");
     let networks: Vec<&str> = networks.into_iter().map(|(name, _)| name).collect();
     let local = |mount: &&Value| text(mount, "/Driver") == "local";
@@ -133,16 +124,9 @@ fn row(app: &App, container: &Value, trunc: bool) -> Row {
     let mut row: Row = [
         ("Command", format!("{command:?}")),
         ("CreatedAt", time::zoned(created, app.terminal.zone.clone())),
-        (
-            "ID",
-            if trunc {
-                short_id(id).to_owned()
-            } else {
-                id.to_owned()
-            },
-        ),
+        ("ID", shown(id, short_id(id).to_owned())),
         ("Image", image_name(container, trunc)),
-        ("Labels", pairs.join(",")),
+        ("Labels", labels(container)),
         ("LocalVolumes", volumes.to_string()),
         ("Mounts", mounts(container, trunc)),
         ("Names", names(container, trunc)),
@@ -162,6 +146,16 @@ fn row(app: &App, container: &Value, trunc: bool) -> Row {
     row.insert("Platform".to_owned(), platform.unwrap_or_default());
     row.insert("_labels".to_owned(), container["Labels"].clone());
     row
+}
+
+fn labels(container: &Value) -> String {
+    let labels = sorted(container, "/Labels");
+    let mut pairs: Vec<String> = labels
+        .iter()
+        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+        .collect();
+    pairs.sort();
+    pairs.join(",")
 }
 
 fn image_name(container: &Value, trunc: bool) -> String {
@@ -237,9 +231,8 @@ fn ports(ports: &[Value]) -> String {
         })
         .collect();
     sorted.sort_unstable();
-    let mut open: Vec<(String, i64, i64)> = Vec::new();
-    let mut by_key: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut done, mut mapped) = (Vec::new(), Vec::new());
+    let mut folded = Folded::default();
+    let mut mapped = Vec::new();
     for (private, ip, public, kind) in sorted {
         if !ip.is_empty() && public != private {
             mapped.push(format!(
@@ -253,24 +246,43 @@ fn ports(ports: &[Value]) -> String {
         } else {
             format!("{ip}/{kind}")
         };
-        match by_key.get(&key).map(|at| &mut open[*at]) {
-            Some((_, _, last)) if private == *last + 1 => *last = private,
+        folded.add(key, private);
+    }
+    let mut shown = folded.finish();
+    shown.extend(mapped);
+    shown.join(", ")
+}
+
+/// Ports that come in ascending order, neighbours of one address and protocol joined.
+#[derive(Default)]
+struct Folded {
+    /// Ranges that may still grow, in the order their keys were first seen.
+    open: Vec<(String, i64, i64)>,
+    by_key: BTreeMap<String, usize>,
+    done: Vec<String>,
+}
+
+impl Folded {
+    fn add(&mut self, key: String, port: i64) {
+        match self.by_key.get(&key).map(|at| &mut self.open[*at]) {
+            Some((_, _, last)) if port == *last + 1 => *last = port,
             Some((key, first, last)) => {
-                done.push(group(key, *first, *last));
-                (*first, *last) = (private, private);
+                self.done.push(group(key, *first, *last));
+                (*first, *last) = (port, port);
             }
             None => {
-                by_key.insert(key.clone(), open.len());
-                open.push((key, private, private));
+                self.by_key.insert(key.clone(), self.open.len());
+                self.open.push((key, port, port));
             }
         }
     }
-    done.extend(
-        open.iter()
-            .map(|(key, first, last)| group(key, *first, *last)),
-    );
-    done.extend(mapped);
-    done.join(", ")
+
+    fn finish(mut self) -> Vec<String> {
+        let rest = self.open.iter();
+        self.done
+            .extend(rest.map(|(key, first, last)| group(key, *first, *last)));
+        self.done
+    }
 }
 
 fn group(key: &str, first: i64, last: i64) -> String {

@@ -137,36 +137,7 @@ fn ipam(matches: &Matches) -> Result<Value, String> {
         return Err("every ip-range or gateway must have a corresponding subnet".to_owned());
     }
     check_overlap(&subnets)?;
-    let mut pools: Vec<Pool<'_>> = subnets.iter().map(|_| Pool::default()).collect();
-    for range in ranges {
-        if parse_cidr(range).is_none() {
-            return Err(format!("invalid CIDR address: {range}"));
-        }
-        let at = subnet_of(&subnets, "range", range)?;
-        if let Some(first) = pools[at].range.replace(range) {
-            return Err(format!(
-                "cannot configure multiple ranges ({range}, {first}) on the same subnet ({})",
-                subnets[at]
-            ));
-        }
-    }
-    for gateway in gateways {
-        let at = subnet_of(&subnets, "gateway", gateway)?;
-        if let Some(first) = pools[at].gateway.replace(gateway) {
-            return Err(format!(
-                "cannot configure multiple gateways ({gateway}, {first}) for the same subnet ({})",
-                subnets[at]
-            ));
-        }
-    }
-    for (name, address) in from_pairs(matches.list("aux-address")) {
-        let at = subnet_of(
-            &subnets,
-            "aux-address",
-            address.as_str().unwrap_or_default(),
-        )?;
-        pools[at].auxiliary.insert(name, address);
-    }
+    let pools = pools(&subnets, ranges, gateways, matches)?;
     let config: Vec<Value> = subnets
         .iter()
         .zip(pools)
@@ -177,6 +148,42 @@ fn ipam(matches: &Matches) -> Result<Value, String> {
         "Options": from_pairs(matches.list("ipam-opt")),
         "Config": config,
     }))
+}
+
+/// Gives each address to the subnet that holds it.
+fn pools<'a>(
+    subnets: &[&str],
+    ranges: Vec<&'a str>,
+    gateways: Vec<&'a str>,
+    matches: &Matches,
+) -> Result<Vec<Pool<'a>>, String> {
+    let mut pools: Vec<Pool<'_>> = subnets.iter().map(|_| Pool::default()).collect();
+    for range in ranges {
+        if parse_cidr(range).is_none() {
+            return Err(format!("invalid CIDR address: {range}"));
+        }
+        let at = subnet_of(subnets, "range", range)?;
+        if let Some(first) = pools[at].range.replace(range) {
+            return Err(format!(
+                "cannot configure multiple ranges ({range}, {first}) on the same subnet ({})",
+                subnets[at]
+            ));
+        }
+    }
+    for gateway in gateways {
+        let at = subnet_of(subnets, "gateway", gateway)?;
+        if let Some(first) = pools[at].gateway.replace(gateway) {
+            return Err(format!(
+                "cannot configure multiple gateways ({gateway}, {first}) for the same subnet ({})",
+                subnets[at]
+            ));
+        }
+    }
+    for (name, address) in from_pairs(matches.list("aux-address")) {
+        let at = subnet_of(subnets, "aux-address", address.as_str().unwrap_or_default())?;
+        pools[at].auxiliary.insert(name, address);
+    }
+    Ok(pools)
 }
 
 fn check_overlap(subnets: &[&str]) -> Result<(), String> {

@@ -58,6 +58,5 @@ fn confirm(app: &mut App) -> Result<bool, CliError> {
         path: "stdin".to_owned(),
         source,
     })?;
-    app.say("")?;
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

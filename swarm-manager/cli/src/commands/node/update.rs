@@ -26,7 +26,8 @@ pub(super) fn flags() -> Vec<Flag> {
         ),
         flag(
             "label-add",
-            Kind::Label,
+            // Unlike a service's: Docker's client does not look at them.
+            Kind::List,
             "Add or update a node label (\"key=value\")",
         ),
         flag("label-rm", Kind::List, "Remove a node label if exists"),

@@ -8,6 +8,7 @@ use crate::error::{CliError, Outcome};
 use crate::flags::{Kind, Matches};
 use crate::progress::warnings;
 use crate::values::attachment;
+use crate::values::check::read_file;
 use crate::values::object::text;
 
 pub(super) async fn run(app: &mut App, matches: &Matches) -> Outcome {
@@ -73,11 +74,7 @@ pub(super) async fn network_id(app: &App, name: &str) -> Result<String, CliError
 fn read_env_files(matches: &Matches) -> Result<Vec<String>, CliError> {
     let mut variables = Vec::new();
     for path in matches.list("env-file") {
-        let failed = |source| CliError::Input {
-            path: format!("open {path}"),
-            source,
-        };
-        let contents = std::fs::read_to_string(path).map_err(failed)?;
+        let contents = read_file(path).map_err(CliError::refused)?;
         let contents = contents.strip_prefix('\u{feff}').unwrap_or(&contents);
         for line in contents.lines() {
             let line = line.trim_start();

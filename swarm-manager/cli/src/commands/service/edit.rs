@@ -32,6 +32,11 @@ pub(super) fn apply(spec: &mut Value, matches: &Matches) -> Result<(), CliError>
         put(ensure(spec, &["EndpointSpec"]), "Mode", mode);
     }
     published(spec, matches);
+    if matches.on("force") {
+        // A number that differs makes every task differ from its specification.
+        let forced = number(spec, "/TaskTemplate/ForceUpdate") + 1;
+        put(ensure(spec, &["TaskTemplate"]), "ForceUpdate", forced);
+    }
     Ok(())
 }
 
@@ -298,6 +303,7 @@ mod tests {
     #[test]
     fn each_flag_changes_its_field_and_nothing_else() {
         for (words, pointer, value) in [
+            (vec!["--force"], "/TaskTemplate/ForceUpdate", json!(1)),
             (
                 vec!["--image", "busybox:2"],
                 "/TaskTemplate/ContainerSpec/Image",

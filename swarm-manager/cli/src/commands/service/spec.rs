@@ -161,26 +161,7 @@ fn mode(matches: &Matches) -> Result<Value, CliError> {
     let replicas = matches.uint("replicas");
     let concurrent = matches.uint("max-concurrent");
     let mode = matches.text("mode");
-    if matches!(mode, "global" | "global-job") {
-        if replicas.is_some() {
-            return Err(CliError::refused(
-                "replicas can only be used with replicated or replicated-job mode",
-            ));
-        }
-        if matches
-            .uint("replicas-max-per-node")
-            .is_some_and(|most| most > 0)
-        {
-            return Err(CliError::refused(
-                "replicas-max-per-node can only be used with replicated or replicated-job mode",
-            ));
-        }
-    }
-    if concurrent.is_some() && matches!(mode, "global" | "replicated" | "global-job") {
-        return Err(CliError::refused(
-            "max-concurrent can only be used with replicated-job mode",
-        ));
-    }
+    check_counts(mode, matches)?;
     let mut counts = Map::new();
     match mode {
         "global" => Ok(json!({"Global": {}})),
@@ -200,6 +181,22 @@ fn mode(matches: &Matches) -> Result<Value, CliError> {
             "Unknown mode: {other}, only replicated and global supported"
         ))),
     }
+}
+
+/// Refuses counts that the mode has no use for.
+fn check_counts(mode: &str, matches: &Matches) -> Result<(), CliError> {
+    let global = matches!(mode, "global" | "global-job");
+    let most = matches.uint("replicas-max-per-node").unwrap_or_default();
+    let reason = if global && matches.uint("replicas").is_some() {
+        "replicas can only be used with replicated or replicated-job mode"
+    } else if global && most > 0 {
+        "replicas-max-per-node can only be used with replicated or replicated-job mode"
+    } else if (global || mode == "replicated") && matches.uint("max-concurrent").is_some() {
+        "max-concurrent can only be used with replicated-job mode"
+    } else {
+        return Ok(());
+    };
+    Err(CliError::refused(reason))
 }
 
 fn endpoint(matches: &Matches) -> Value {

@@ -36,7 +36,7 @@ const FLAGS: &[Flag] = &[
     flag("env-add", Kind::Env, "Add or update an environment variable").update(),
     flag("env-file", ANY, "Read in a file of environment variables").create(),
     flag("env-rm", ANY, "Remove an environment variable").update(),
-    flag("force", Kind::Bool, "Force update even if no changes require it").update().later(),
+    flag("force", Kind::Bool, "Force update even if no changes require it").update(),
     flag("generic-resource", ANY, "User defined resources").create().later(),
     flag("generic-resource-add", ANY, "Add a Generic resource").update().later(),
     flag("generic-resource-rm", ANY, "Remove a Generic resource").update().later(),

@@ -1,5 +1,7 @@
 //! `service update` and `service rollback`.
 
+use serde_json::Value;
+
 use super::{DETACH, Extras, QUIET, create, edit, fetch, registry, send, wait};
 use crate::app::App;
 use crate::error::{CliError, Outcome};
@@ -10,24 +12,10 @@ use crate::values::object::text;
 pub(super) async fn run(app: &mut App, matches: &Matches) -> Outcome {
     let name = &matches.args[0];
     let service = fetch(app, name).await?;
-    if matches.on("rollback") {
-        let alone = |given: &str| matches!(given, "rollback" | "detach" | "quiet");
-        if !matches.given().all(alone) {
-            return Err(CliError::refused(
-                "other flags may not be combined with --rollback",
-            ));
-        }
-    }
+    check_rollback(matches)?;
     let mut spec = service["Spec"].clone();
     edit::apply(&mut spec, matches)?;
-    if matches.any_changed(&["network-add", "network-rm"]) {
-        let mut removed = Vec::new();
-        for network in matches.list("network-rm") {
-            removed.push(create::network_id(app, network).await?);
-        }
-        let added = create::networks(app, matches, "network-add").await?;
-        edit::networks(&mut spec, &removed, added)?;
-    }
+    edit_networks(app, &mut spec, matches).await?;
     let image = text(&spec, "/TaskTemplate/ContainerSpec/Image").to_owned();
     let auth = matches
         .on("with-registry-auth")
@@ -52,6 +40,30 @@ pub(super) async fn run(app: &mut App, matches: &Matches) -> Outcome {
         app.warn(warning)?;
     }
     finish(app, matches, name).await
+}
+
+/// A rollback takes the previous specification as it is.
+fn check_rollback(matches: &Matches) -> Result<(), CliError> {
+    let alone = |given: &str| matches!(given, "rollback" | "detach" | "quiet");
+    if matches.on("rollback") && !matches.given().all(alone) {
+        return Err(CliError::refused(
+            "other flags may not be combined with --rollback",
+        ));
+    }
+    Ok(())
+}
+
+/// Networks are named by the user and stored by identifier.
+async fn edit_networks(app: &App, spec: &mut Value, matches: &Matches) -> Result<(), CliError> {
+    if !matches.any_changed(&["network-add", "network-rm"]) {
+        return Ok(());
+    }
+    let mut removed = Vec::new();
+    for network in matches.list("network-rm") {
+        removed.push(create::network_id(app, network).await?);
+    }
+    let added = create::networks(app, matches, "network-add").await?;
+    edit::networks(spec, &removed, added)
 }
 
 async fn finish(app: &mut App, matches: &Matches, name: &str) -> Outcome {
