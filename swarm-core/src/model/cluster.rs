@@ -6,7 +6,7 @@ use core::{net::Ipv4Addr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{Annotations, Meta};
-use crate::{id::ClusterId, lock::ManagerLock};
+use crate::{ca::RemovedNodes, id::ClusterId, lock::ManagerLock};
 
 /// Default pool from which overlay subnets are cut (Docker's default).
 pub const DEFAULT_ADDRESS_POOL: Subnet = Subnet {
@@ -32,6 +32,9 @@ pub struct Cluster {
     /// What managers are locked with after a restart.
     #[serde(default)]
     pub lock: ManagerLock,
+    /// Nodes that were removed and may still have certificates.
+    #[serde(default)]
+    pub removed: RemovedNodes,
     /// Pools that overlay subnets are cut from, in order of use. Empty means [`DEFAULT_ADDRESS_POOL`].
     pub default_address_pools: Vec<Subnet>,
     /// Prefix length of the subnets cut from the pools.
