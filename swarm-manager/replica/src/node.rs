@@ -86,12 +86,19 @@ type HeardReceiver<P> = WatchReceiverOf<<P as Platform>::Types, Option<Heard<P>>
 /// How long nothing was heard that tells who the members are.
 #[derive(Clone, Copy)]
 struct Silence<I> {
-    /// When a leader spoke that the membership here names; the start, if none did.
+    /// When a leader spoke that the membership here names, or this manager led itself; the start, if neither was so.
     named_at: I,
-    /// Whether one did.
+    /// Whether one was so.
     named: bool,
     /// When the others were asked who was removed.
     asked_at: Option<I>,
+}
+
+impl<I> Silence<I> {
+    fn known_at(&mut self, now: I) {
+        self.named_at = now;
+        self.named = true;
+    }
 }
 
 /// The last message of a leader.
@@ -285,10 +292,12 @@ impl<P: Platform> RaftNode<P> {
         while self.leadership() == led && metrics.changed().await.is_ok() {}
     }
 
-    /// Returns when this manager no longer leads in `term`, or no majority answers it.
+    /// Returns when this manager no longer leads in `term`, or no majority answers it. Until then it is not away: it knows of every
+    /// removal.
     pub async fn until_deposed(&self, term: u64) {
         let mut metrics = self.raft.server_metrics();
         while self.leadership() == (Leadership::Here { term }) {
+            self.silence().known_at(P::Types::now());
             tokio::select! {
                 biased;
                 changed = metrics.changed() => if changed.is_err() { return },
@@ -365,9 +374,7 @@ impl<P: Platform> RaftNode<P> {
 
     fn note_named(&self, leader: RaftId) {
         if self.membership().get_node(&leader).is_some() {
-            let mut silence = self.silence();
-            silence.named_at = P::Types::now();
-            silence.named = true;
+            self.silence().known_at(P::Types::now());
         }
     }
 
