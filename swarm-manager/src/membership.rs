@@ -221,10 +221,7 @@ impl Manager {
             ));
         }
         let Leadership::Elsewhere(leader) = running.raft.await_leader(FIRST_ELECTION).await else {
-            return Err(ControlError::new(
-                Code::Unavailable,
-                crate::raft::node::NO_LEADER,
-            ));
+            return Err(ControlError::no_leader());
         };
         let channel = tls::any_manager(leader.addr, &running.identity)
             .map_err(|error| ControlError::new(Code::Unavailable, error.to_string()))?;
@@ -306,7 +303,7 @@ async fn announce(running: &Running, this: &ThisMember) -> Result<(), ControlErr
     };
     let others = running.raft.voters().into_values();
     let others = others.filter(|member| member.node_id != this.member.node_id);
-    let mut failure = ControlError::new(Code::Unavailable, crate::raft::node::NO_LEADER);
+    let mut failure = ControlError::no_leader();
     for member in leader.into_iter().chain(others) {
         let channel = tls::any_manager(member.addr, &running.identity)
             .map_err(|error| ControlError::new(Code::Unavailable, error.to_string()))?;

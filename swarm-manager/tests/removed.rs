@@ -13,10 +13,10 @@ use std::{
 };
 
 use host::{Host, fixtures::three, until, within};
-use swarm_core::{ca::RemovedNodes, id::NodeId, model::Role};
+use swarm_core::{ca::RemovedNodes, control::Reason, id::NodeId, model::Role};
 use swarm_proto::{
     Wire as _,
-    client::ControlClient,
+    client::{CaClient, ControlClient},
     tls::{self, Identity},
     wire::{
         self, RaftMessage,
@@ -109,6 +109,14 @@ async fn a_removed_manager_is_not_heard_in_a_silence_nor_after_a_restart() {
     .await;
     let refused = removed_nodes(&removed, second.addr).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+
+    // Nothing else is done for it either, and its agent knows from the reason what that means.
+    let csr = tls::new_csr().unwrap();
+    for host in [&first, &second] {
+        let channel = tls::any_manager(host.addr.to_string(), &removed).unwrap();
+        let refused = CaClient::new(channel).renew(&csr.csr_pem).await.unwrap_err();
+        assert_eq!(refused.reason, Some(Reason::NotMember), "{refused}");
+    }
 
     // Who asks for a number is told whom not to listen to.
     let channel = tls::any_manager(first.addr.to_string(), &newcomer).unwrap();

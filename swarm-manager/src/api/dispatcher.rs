@@ -11,7 +11,7 @@ use std::{
 use futures::Stream;
 use swarm_core::{
     ca::{issuer, trust_bundle},
-    control::{Code, ControlError},
+    control::{Code, ControlError, Reason},
     dispatch::{self, Assignments, Delta},
     id::{NodeId, Random as _},
     leader::{HeartbeatTimes, Left, SessionId},
@@ -236,7 +236,8 @@ impl Session {
             let store = self.running.raft.store().read();
             let Some(node) = store.node(&self.node) else {
                 let text = format!("node {} was removed from the swarm", self.node);
-                return Err(Over::Us(ControlError::new(Code::PermissionDenied, text)));
+                let removed = ControlError::new(Code::PermissionDenied, text);
+                return Err(Over::Us(removed.because(Reason::NotMember)));
             };
             let wishes = (node.role_now(), node.spec.availability);
             let assignments = dispatch::assignments_for(&store, &self.node);

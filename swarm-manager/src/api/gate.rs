@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use swarm_core::{
     ca::{Disowned, Method, may_call, standing},
-    control::{Code, ControlError},
+    control::{Code, ControlError, Reason},
     id::NodeId,
     model::Role,
     store::Store,
@@ -34,10 +34,7 @@ use super::{
 };
 use crate::{
     daemon::{Manager, Running},
-    raft::{
-        node::{Leadership, NO_LEADER},
-        types::Member,
-    },
+    raft::{node::Leadership, types::Member},
 };
 
 /// How long a call may take to arrive.
@@ -213,9 +210,7 @@ impl GateLayer {
                 Ok(Way::Leader(channel, member))
             }
             // passed on to us by a manager that does not know of the new leader yet
-            Leadership::Elsewhere(_) | Leadership::Nobody => {
-                Err(ControlError::new(Code::Unavailable, NO_LEADER))
-            }
+            Leadership::Elsewhere(_) | Leadership::Nobody => Err(ControlError::no_leader()),
         }
     }
 
@@ -250,7 +245,7 @@ async fn await_lead(running: &Running, term: u64, patience: Duration) -> Result<
     };
     match tokio::time::timeout(patience, begun).await {
         Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(ControlError::new(Code::Unavailable, NO_LEADER)),
+        Ok(false) | Err(_) => Err(ControlError::no_leader()),
     }
 }
 
@@ -272,7 +267,11 @@ fn check_removed(store: &SharedStore, caller: &Caller, route: Route) -> Result<(
 }
 
 fn disowned(id: &NodeId, why: Disowned) -> ControlError {
-    denied(&format!("node {id} {why}"))
+    let denied = denied(&format!("node {id} {why}"));
+    match why {
+        Disowned::NoMember => denied.because(Reason::NotMember),
+        Disowned::Demoted => denied,
+    }
 }
 
 /// Removal and demotion take effect at once, whatever the certificate still says: who is no manager any more may speak for

@@ -3,7 +3,7 @@
 use std::{io, ops::Deref, sync::Arc};
 
 use swarm_core::{id::Random, time::Timestamp};
-pub(crate) use swarm_manager_replica::{LEADER_MOVED, Leadership, NO_LEADER};
+pub(crate) use swarm_manager_replica::Leadership;
 use swarm_manager_replica::{Platform, config};
 use swarm_proto::tls;
 
