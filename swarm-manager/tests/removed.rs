@@ -114,7 +114,10 @@ async fn a_removed_manager_is_not_heard_in_a_silence_nor_after_a_restart() {
     let csr = tls::new_csr().unwrap();
     for host in [&first, &second] {
         let channel = tls::any_manager(host.addr.to_string(), &removed).unwrap();
-        let refused = CaClient::new(channel).renew(&csr.csr_pem).await.unwrap_err();
+        let refused = CaClient::new(channel)
+            .renew(&csr.csr_pem)
+            .await
+            .unwrap_err();
         assert_eq!(refused.reason, Some(Reason::NotMember), "{refused}");
     }
 

@@ -109,7 +109,8 @@ pub struct RootCa {
     pub key_pem: String,
     /// SHA-256 of the root certificate's PEM text as 64 hex digits; the token's second part encodes it in base 36.
     pub cert_digest: String,
-    /// What certificates of this root name as their issuer.
+    /// What certificates of this root name as their issuer. Empty in a state from before it was written down: the certificate says it.
+    #[serde(default)]
     pub issuer: CertificateIssuer,
     /// The secret part (25 characters of base 36) of the worker token.
     pub worker_secret: String,
@@ -135,7 +136,7 @@ pub struct RootRotation {
     pub issuer: CertificateIssuer,
 }
 
-/// Who signed a certificate.
+/// Who signed a certificate. The default is nobody that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateIssuer {
     /// Subject of the signer, DER.

@@ -15,12 +15,13 @@ use swarm_core::{
     dispatch::{self, Assignments, Delta},
     id::{NodeId, Random as _},
     leader::{HeartbeatTimes, Left, SessionId},
-    model::{Availability, Role},
+    model::{Availability, CertificateIssuer, Role},
 };
 use swarm_manager_replica::drive::{DriveHandle, Event, Registration};
 use swarm_proto::{
     Wire,
     session::{AgentEvent, Hello, ManagerInfo, Trust, Welcome, split_delta},
+    tls,
     wire::{self, dispatcher_server::Dispatcher},
 };
 use tokio::sync::{
@@ -247,6 +248,7 @@ impl Session {
             });
             (assignments, self.running.managers(&store), wishes, trust)
         };
+        let trust = trust.map(named_issuer).transpose()?;
         if let Some(trust) = trust
             && self.sent.trust.as_ref() != Some(&trust)
         {
@@ -377,6 +379,20 @@ impl Session {
     }
 }
 
+/// Whose certificates the node is to have, also in a state from before that was written down: the root's certificate says it. A node that is
+/// told of nobody would renew its certificate for ever.
+fn named_issuer(trust: Trust) -> Result<Trust, Over> {
+    if trust.issuer != CertificateIssuer::default() {
+        return Ok(trust);
+    }
+    let unreadable = |error: tls::TlsError| {
+        let text = format!("the root certificate cannot be read: {error}");
+        Over::Us(ControlError::new(Code::FailedPrecondition, text))
+    };
+    let issuer = tls::root_issuer(&trust.ca_pem).map_err(unreadable)?;
+    Ok(Trust { issuer, ..trust })
+}
+
 fn stopping() -> Over {
     Over::Us(ControlError::new(
         Code::Unavailable,
@@ -397,5 +413,25 @@ impl Running {
             })
         });
         managers.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::new_root;
+
+    #[test]
+    fn the_issuer_is_told_also_if_the_state_does_not_name_it() {
+        let root = new_root().unwrap().cert_pem;
+        let expected = tls::root_issuer(&root).unwrap();
+        for issuer in [CertificateIssuer::default(), expected.clone()] {
+            let trust = Trust {
+                ca_pem: root.clone(),
+                issuer,
+            };
+            let told = named_issuer(trust).map(|trust| trust.issuer);
+            assert!(told.is_ok_and(|issuer| issuer == expected));
+        }
     }
 }
