@@ -1,21 +1,37 @@
-//! Refusals on the wire: a gRPC status keeps the code and the text of a [`ControlError`].
+//! Refusals on the wire: a gRPC status keeps the code and the text of a [`ControlError`], a header beside it the reason.
 
 use std::error::Error;
 
-use swarm_core::control::{Code, ControlError};
-use tonic::Status;
+use swarm_core::control::{Code, ControlError, Reason};
+use tonic::{Status, metadata::MetadataValue};
 
 use crate::{ConvertError, tls::NotAManager};
 
+/// Header with the name of the reason.
+const REASON: &str = "swarm-reason";
+
 /// A refusal as a gRPC status.
 pub fn to_status(error: ControlError) -> Status {
-    Status::new(grpc_code(error.code), error.message)
+    let mut status = Status::new(grpc_code(error.code), error.message);
+    if let Some(reason) = error.reason {
+        let name = MetadataValue::from_static(reason.name());
+        status.metadata_mut().insert(REASON, name);
+    }
+    status
+}
+
+/// The reason a status names. One that is not known here is none: the code and the text tell enough.
+fn reason_of(status: &Status) -> Option<Reason> {
+    let name = status.metadata().get(REASON)?.to_str().ok()?;
+    Reason::ALL.into_iter().find(|reason| reason.name() == name)
 }
 
 /// A gRPC status as a refusal. Failures of the connection itself become [`Code::Unavailable`] with their cause.
 pub fn from_status(status: &Status) -> ControlError {
     let Some(source) = status.source() else {
-        return ControlError::new(core_code(status.code()), status.message());
+        let mut refusal = ControlError::new(core_code(status.code()), status.message());
+        refusal.reason = reason_of(status);
+        return refusal;
     };
     // Made by the transport, not by the other side: name the innermost cause, which is what helps.
     let mut innermost = source;
@@ -100,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_and_text_survive_the_wire() {
+    fn code_text_and_reason_survive_the_wire() {
         for code in [
             Code::InvalidArgument,
             Code::NotFound,
@@ -116,6 +132,10 @@ mod tests {
         ] {
             let error = ControlError::new(code, "update out of sequence");
             assert_eq!(from_status(&to_status(error.clone())), error);
+            for reason in Reason::ALL {
+                let error = error.clone().because(reason);
+                assert_eq!(from_status(&to_status(error.clone())), error);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! This node's certificate through its life: kept on disk with its key and root in one step, in use by all connections as soon
-//! as it is kept, renewed before it expires and when the managers ask for it. When to renew is decided by
-//! [`swarm_core::ca::Renewal`].
+//! as it is kept, renewed before it expires, when the managers ask for it, and when its private key lay on disk in plain before the
+//! swarm was locked. When to renew is decided by [`swarm_core::ca::Renewal`].
 
 use std::{
     sync::{
@@ -222,6 +222,7 @@ impl Renewing {
 
     async fn keep_valid(mut self) {
         let mut facts = self.certificates.facts();
+        let mut sealed = self.certificates.key.told();
         let mut renewal = self.fresh();
         loop {
             let idle = self.certificates.catch_up().await;
@@ -230,7 +231,8 @@ impl Renewing {
                 facts.mark_unchanged();
                 renewal = self.fresh(); // it is another certificate: renewed, or of another role or root
             }
-            if issuer.is_some_and(|issuer| self.is_of_another(&issuer)) {
+            sealed.mark_unchanged();
+            if issuer.is_some_and(|issuer| self.is_of_another(&issuer)) || self.key_lay_in_plain() {
                 renewal.ask(now(), &mut SystemRandom);
             }
             if renewal.due() <= now() {
@@ -244,6 +246,7 @@ impl Renewing {
             tokio::select! {
                 () = sleep(pause) => {}
                 changed = self.wishes.changed() => if changed.is_err() { return },
+                changed = sealed.changed() => if changed.is_err() { return },
                 changed = facts.changed() => match changed {
                     Ok(()) => facts.mark_changed(),
                     Err(_ended) => return,
@@ -265,6 +268,14 @@ impl Renewing {
             return None;
         }
         Some(wish.issuer)
+    }
+
+    /// Sealing a key does not take it from who has read the disk before: the next one is never written in plain.
+    fn key_lay_in_plain(&self) -> bool {
+        self.certificates.key.was_exposed().unwrap_or_else(|error| {
+            error!(%error, "it is not known whether the node's private key lay in plain");
+            false
+        })
     }
 
     fn is_of_another(&self, issuer: &CertificateIssuer) -> bool {
@@ -331,7 +342,7 @@ impl Random for SystemRandom {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{self, FakeManager};
+    use crate::testing::{self, Authority, FakeCa, FakeManager};
 
     fn certificates(options: &Options) -> Arc<Certificates> {
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -376,6 +387,52 @@ mod tests {
         let other = testing::credentials(Role::Manager, testing::FUTURE);
         certificates.keep(&other, Role::Manager).await.unwrap();
         assert_eq!(*manager.reloads.borrow(), 4);
+    }
+
+    /// The swarm is locked while the node runs, or was just before its agent ended: once.
+    #[tokio::test]
+    async fn a_key_that_lay_in_plain_is_replaced_once_it_is_sealed() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let dir = tempfile::tempdir().unwrap();
+        let options = testing::options(dir.path(), &[]);
+        std::fs::create_dir_all(options.certificates_dir()).unwrap();
+        let authority = Authority::new();
+        let first = authority.credentials(Role::Manager, testing::FUTURE);
+        let (ca, addr) = FakeCa::serve(authority, &first).await;
+        let key = NodeKey::new(options.certificates_dir());
+        key.save(&first, Role::Manager).unwrap();
+        let manager = FakeManager::default();
+        manager.keys.send_replace(testing::keys());
+        let _manager = manager.serve(&options);
+        let (identity, _) = key.identity().unwrap();
+        let certificates = Certificates::of(&options, &key, identity).unwrap();
+        let mut facts = certificates.facts();
+        let (_wishes, wishes) = watch::channel(None);
+        let known = KnownManager {
+            node_id: swarm_core::id::NodeId::default(),
+            addr,
+        };
+        let (_managers, managers) = watch::channel(vec![known]);
+        let renewing = Renewing {
+            certificates: Arc::clone(&certificates),
+            managers,
+            wishes,
+        };
+        let (_stop, stop) = watch::channel(false);
+        tokio::spawn(renewing.run(stop));
+        assert!(
+            !key.was_exposed().unwrap(),
+            "it is in plain still, and no harm is done"
+        );
+        assert_eq!(*ca.renewed.borrow(), 0);
+        tokio::spawn(Arc::clone(&key).follow(options.local_manager()));
+        testing::until(&ca.renewed, "the renewal", |count| *count == 1).await;
+        let kept = tokio::time::timeout(Duration::from_secs(20), facts.changed()).await;
+        kept.unwrap().unwrap();
+        let now = key.credentials().unwrap();
+        assert_ne!(now.key_pem, first.key_pem);
+        assert!(!key.was_exposed().unwrap(), "nobody could read the new one");
+        assert_eq!(*ca.renewed.borrow(), 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 use swarm_agent_engine_api::{HostError, HostJoin};
 use swarm_core::{
     ca::{JoinToken, hex},
-    control::{Code, ControlError},
+    control::{Code, ControlError, Reason},
     id::NodeId,
     model::Role,
 };
@@ -269,7 +269,7 @@ fn unreachable(error: &HostError) -> bool {
 fn refused_token(error: ControlError, token: &str) -> HostError {
     match token.parse::<JoinToken>() {
         Err(_) => HostError::InvalidToken,
-        Ok(parsed) if error.message.contains("fingerprint") => HostError::Fingerprint {
+        Ok(parsed) if error.reason == Some(Reason::OtherAuthority) => HostError::Fingerprint {
             expected: hex(&parsed.digest),
         },
         Ok(_) => error.into(),
@@ -279,6 +279,19 @@ fn refused_token(error: ControlError, token: &str) -> HostError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_foreign_authority_is_told_in_dockers_words() {
+        let token = format!("SWMTKN-1-{}-{}", "0".repeat(50), "0".repeat(25));
+        let unauthenticated = ControlError::new(Code::Unauthenticated, "fingerprint");
+        let foreign = unauthenticated.clone().because(Reason::OtherAuthority);
+        let expected = hex(&[0; 32]);
+        let fingerprint = HostError::Fingerprint { expected };
+        assert_eq!(refused_token(foreign.clone(), &token), fingerprint);
+        assert_eq!(refused_token(foreign, "SWMTKN-1-"), HostError::InvalidToken);
+        let other = refused_token(unauthenticated.clone(), &token);
+        assert_eq!(other, HostError::Cluster(unauthenticated));
+    }
 
     #[tokio::test]
     async fn a_name_that_is_not_found_now_is_looked_up_again() {

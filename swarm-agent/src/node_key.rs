@@ -13,7 +13,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use swarm_core::{control::ControlError, model::Role};
 use swarm_proto::{
     client::LocalClient,
-    tls::{self, Credentials, CredentialsError, Identity, NodeKeys, Peer, TlsError, reseal_key},
+    tls::{
+        self, Credentials, CredentialsError, Identity, NodeKeys, Peer, TlsError, reseal_key,
+        was_key_exposed,
+    },
 };
 use tokio::{sync::watch, time::sleep};
 use tracing::{debug, error, info, warn};
@@ -75,6 +78,17 @@ impl NodeKey {
     pub(crate) fn identity(&self) -> Result<(Arc<Identity>, String), IdentityError> {
         let credentials = self.credentials()?;
         Ok((Identity::new(&credentials)?, credentials.ca_pem))
+    }
+
+    /// Whether the private key lay in plain before it was sealed, so that it is to be replaced.
+    pub(crate) fn was_exposed(&self) -> Result<bool, CredentialsError> {
+        let _written = self.keys();
+        was_key_exposed(&self.dir)
+    }
+
+    /// Counts what the manager told: after each, the private key may be sealed in another way.
+    pub(crate) fn told(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
     }
 
     /// The files as they are.
@@ -198,21 +212,10 @@ impl NodeKey {
 
 #[cfg(test)]
 mod tests {
-    use swarm_core::lock::{KeyId, NamedKey, SecretKey};
+    use swarm_core::lock::KeyId;
 
     use super::*;
-    use crate::testing::{self, FakeManager};
-
-    fn keys() -> NodeKeys {
-        let key = NamedKey {
-            id: KeyId(7),
-            key: SecretKey::from_slice(&[7; 32]).unwrap(),
-        };
-        NodeKeys {
-            seal_with: Some(key.id),
-            keys: vec![key],
-        }
-    }
+    use crate::testing::{self, FakeManager, keys};
 
     fn sealed_with(key: &NodeKey) -> Option<KeyId> {
         let text = fs::read_to_string(key.dir.join(tls::KEY_FILE)).unwrap();

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use swarm_core::{
-    control::{Code, ControlError},
+    control::{ControlError, Reason},
     model::{NodeTls, Role},
 };
 use swarm_proto::{
@@ -46,14 +46,7 @@ impl SessionError {
     /// Whether the cluster does not know this node any more.
     fn is_removal(&self) -> bool {
         match self {
-            Self::Control(error) => {
-                let texts = [
-                    "was removed from the swarm",
-                    "is not a member of this swarm",
-                ];
-                error.code == Code::PermissionDenied
-                    && texts.iter().any(|text| error.message.ends_with(text))
-            }
+            Self::Control(error) => error.reason == Some(Reason::NotMember),
             Self::Tls(_) | Self::Closed => false,
         }
     }
@@ -240,4 +233,27 @@ fn heartbeats(period: Duration) -> Interval {
     let mut heartbeats = interval(period.max(SHORTEST_HEARTBEAT));
     heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeats
+}
+
+#[cfg(test)]
+mod tests {
+    use swarm_core::control::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_removal_is_known_by_its_reason_and_not_by_words() {
+        let denied = |text: &str| ControlError::new(Code::PermissionDenied, text);
+        let words = denied("node n1 was removed from the swarm");
+        for (error, removed) in [
+            (words.clone(), false),
+            (words.because(Reason::NotMember), true),
+            (denied("anything").because(Reason::NotMember), true),
+            (ControlError::no_leader(), false),
+        ] {
+            let error = SessionError::from(error);
+            assert_eq!(error.is_removal(), removed, "{error:?}");
+        }
+        assert!(!SessionError::Closed.is_removal());
+    }
 }

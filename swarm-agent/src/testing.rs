@@ -6,22 +6,31 @@ use std::{path::Path, pin::Pin, sync::Arc, time::Duration};
 use clap::Parser as _;
 use futures::{Stream, StreamExt as _, stream};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, IsCa, Issuer, KeyPair, date_time_ymd,
 };
 use swarm_agent_executor::FakeExecutor;
 use swarm_agent_net::Netlink;
-use swarm_core::{id::NodeId, model::Role};
+use swarm_core::{
+    id::NodeId,
+    lock::{KeyId, NamedKey, SecretKey},
+    model::Role,
+};
 use swarm_proto::{
     Wire as _,
-    client::{ManagerState, Phase},
-    tls::{CA_NAME, Credentials, MANAGER_NAME, NodeKeys, WORKER_NAME},
+    client::{ManagerState, NodeCertificate, Phase},
+    tls::{CA_NAME, Credentials, Identity, MANAGER_NAME, NodeKeys, WORKER_NAME},
     wire::{
         self,
+        ca_server::{Ca, CaServer},
         local_server::{Local, LocalServer},
     },
 };
-use tokio::{net::UnixListener, sync::watch, time::timeout};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    time::timeout,
+};
 use tonic::{Request, Response, Status, transport::Server};
 
 use crate::{
@@ -88,33 +97,137 @@ pub(crate) const FUTURE: i32 = 2999;
 
 /// Those of a cluster of its own, for [`NODE`], valid until the beginning of a year.
 pub(crate) fn credentials(role: Role, until_year: i32) -> Credentials {
-    let mut root = CertificateParams::default();
-    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    root.distinguished_name = DistinguishedName::new();
-    root.distinguished_name.push(DnType::CommonName, CA_NAME);
-    let root_key = KeyPair::generate().unwrap();
-    let ca_pem = root.self_signed(&root_key).unwrap().pem();
-    let unit = match role {
-        Role::Manager => MANAGER_NAME,
-        Role::Worker => WORKER_NAME,
+    Authority::new().credentials(role, until_year)
+}
+
+/// What the manager of a locked swarm tells.
+pub(crate) fn keys() -> NodeKeys {
+    let key = NamedKey {
+        id: KeyId(7),
+        key: SecretKey::from_slice(&[7; 32]).unwrap(),
     };
-    let mut node = CertificateParams::new([NODE.to_owned(), unit.to_owned()]).unwrap();
-    node.distinguished_name = DistinguishedName::new();
-    for (part, text) in [
-        (DnType::OrganizationName, "0123456789abcdefghijklmnp"),
-        (DnType::OrganizationalUnitName, unit),
-        (DnType::CommonName, NODE),
-    ] {
-        node.distinguished_name.push(part, text);
+    NodeKeys {
+        seal_with: Some(key.id),
+        keys: vec![key],
     }
-    node.not_before = date_time_ymd(2020, 1, 1);
-    node.not_after = date_time_ymd(until_year, 1, 1);
-    let key = KeyPair::generate().unwrap();
-    let signed = node.signed_by(&key, &Issuer::new(root, root_key));
-    Credentials {
-        key_pem: key.serialize_pem(),
-        cert_chain_pem: signed.unwrap().pem(),
-        ca_pem,
+}
+
+/// Who signs for a cluster of its own.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    ca_pem: String,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut root = CertificateParams::default();
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        root.distinguished_name = DistinguishedName::new();
+        root.distinguished_name.push(DnType::CommonName, CA_NAME);
+        let key = KeyPair::generate().unwrap();
+        let ca_pem = root.self_signed(&key).unwrap().pem();
+        Self {
+            issuer: Issuer::new(root, key),
+            ca_pem,
+        }
+    }
+
+    /// Of [`NODE`], with a new key, valid until the beginning of a year.
+    pub(crate) fn credentials(&self, role: Role, until_year: i32) -> Credentials {
+        let key = KeyPair::generate().unwrap();
+        Credentials {
+            key_pem: key.serialize_pem(),
+            cert_chain_pem: self.sign(&key, role, until_year),
+            ca_pem: self.ca_pem.clone(),
+        }
+    }
+
+    fn sign(&self, key: &impl rcgen::PublicKeyData, role: Role, until_year: i32) -> String {
+        let unit = match role {
+            Role::Manager => MANAGER_NAME,
+            Role::Worker => WORKER_NAME,
+        };
+        let mut node = CertificateParams::new([NODE.to_owned(), unit.to_owned()]).unwrap();
+        node.distinguished_name = DistinguishedName::new();
+        for (part, text) in [
+            (DnType::OrganizationName, "0123456789abcdefghijklmnp"),
+            (DnType::OrganizationalUnitName, unit),
+            (DnType::CommonName, NODE),
+        ] {
+            node.distinguished_name.push(part, text);
+        }
+        node.not_before = date_time_ymd(2020, 1, 1);
+        node.not_after = date_time_ymd(until_year, 1, 1);
+        node.signed_by(key, &self.issuer).unwrap().pem()
+    }
+}
+
+/// Another manager, of which only the renewal of manager certificates is there.
+pub(crate) struct FakeCa {
+    authority: Authority,
+    /// How many certificates it has renewed.
+    pub(crate) renewed: watch::Sender<u32>,
+}
+
+impl FakeCa {
+    /// Serves until the test ends, with this certificate; gives where.
+    pub(crate) async fn serve(
+        authority: Authority,
+        own: &Credentials,
+    ) -> (Arc<Self>, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let config = Identity::new(own).unwrap().server_config().unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let incoming = stream::unfold((listener, acceptor), |(listener, acceptor)| async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let tls = acceptor.accept(tcp).await;
+            Some((tls, (listener, acceptor)))
+        });
+        let ca = Arc::new(Self {
+            authority,
+            renewed: watch::Sender::default(),
+        });
+        let server = Server::builder().add_service(CaServer::from_arc(Arc::clone(&ca)));
+        tokio::spawn(server.serve_with_incoming(incoming));
+        (ca, addr)
+    }
+}
+
+#[tonic::async_trait]
+impl Ca for FakeCa {
+    async fn get_root_certificate(
+        &self,
+        _request: Request<wire::Empty>,
+    ) -> Result<Response<wire::RootCertificate>, Status> {
+        unexpected()
+    }
+
+    async fn issue_node_certificate(
+        &self,
+        _request: Request<wire::IssueNodeCertificateRequest>,
+    ) -> Result<Response<wire::NodeCertificate>, Status> {
+        unexpected()
+    }
+
+    async fn renew_node_certificate(
+        &self,
+        request: Request<wire::RenewNodeCertificateRequest>,
+    ) -> Result<Response<wire::NodeCertificate>, Status> {
+        let request = request.into_inner();
+        let request = CertificateSigningRequestParams::from_pem(&request.csr_pem).unwrap();
+        let chain = self
+            .authority
+            .sign(&request.public_key, Role::Manager, FUTURE);
+        self.renewed.send_modify(|count| *count += 1);
+        let certificate = NodeCertificate {
+            node_id: NODE.parse().unwrap(),
+            role: Role::Manager,
+            cert_chain_pem: chain,
+            ca_pem: self.authority.ca_pem.clone(),
+            data_path_port: 4789,
+        };
+        Ok(Response::new(certificate.to_wire()))
     }
 }
 

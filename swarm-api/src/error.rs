@@ -4,7 +4,7 @@
 //! Refusals of the cluster carry SwarmKit's `rpc error: code = ... desc = ...` where Docker's daemon passes it on.
 
 use serde::{Deserialize, Serialize};
-use swarm_core::control::{Code, ControlError, NO_LEADER};
+use swarm_core::control::{Code, ControlError, Reason};
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -298,7 +298,7 @@ impl Refusal {
             }
             Self::NetworkExists { .. } => 409,
             Self::DesiredStateFilter { .. } | Self::NoLogStream { swarm: true } => 500,
-            Self::Cluster(error) if error.message == NO_LEADER => 500,
+            Self::Cluster(error) if error.reason == Some(Reason::NoLeader) => 500,
             Self::Cluster(error) => cluster_status(error.code),
             Self::InvalidJson { .. }
             | Self::ContentType { .. }
@@ -363,7 +363,7 @@ fn cluster_status(code: Code) -> u16 {
 /// words, as are those about this node's state; everything else is passed on with SwarmKit's prefix.
 fn cluster_text(error: &ControlError) -> String {
     match error.code {
-        _ if error.message == NO_LEADER => {
+        _ if error.reason == Some(Reason::NoLeader) => {
             ControlError::new(Code::Unknown, error.message.clone()).rpc_text()
         }
         Code::NotFound | Code::Unavailable => error.message.clone(),
@@ -430,7 +430,6 @@ mod tests {
 
     #[test]
     fn refusals_of_the_cluster_have_dockers_status_and_words() {
-        let no_leader = format!("rpc error: code = Unknown desc = {NO_LEADER}");
         for (code, message, status, text) in [
             (Code::NotFound, "node x not found", 404, "node x not found"),
             (
@@ -458,7 +457,6 @@ mod tests {
                 "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm",
             ),
             (Code::Unavailable, "locked", 503, "locked"),
-            (Code::Unavailable, NO_LEADER, 500, &no_leader),
         ] {
             let refusal = Refusal::from(ControlError::new(code, message));
             assert_eq!(
@@ -466,5 +464,9 @@ mod tests {
                 (status, text.to_owned())
             );
         }
+        let no_leader = Refusal::from(ControlError::no_leader());
+        let text = "rpc error: code = Unknown desc = The swarm does not have a leader.";
+        assert_eq!(no_leader.status(), 500);
+        assert!(no_leader.to_string().starts_with(text), "{no_leader}");
     }
 }

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use swarm_core::{
+    ca::RemovedNodes,
     control::{self, Code, ControlError, NewNode},
     id::NodeId,
     model::{Cluster, Role},
@@ -11,6 +12,7 @@ use swarm_core::{
 };
 use swarm_manager_replica::{new_raft_id, timing::CATCH_UP_TIMEOUT};
 use swarm_proto::{
+    Wire as _,
     client::{InitRequest, Initialized},
     status,
     tls::{self, Credentials, Identity, KEY_FILE, NodeKeys},
@@ -82,7 +84,9 @@ impl Manager {
             },
             listen_addr: request.listen_addr,
         };
-        let raft = self.start_raft(this, &identity).await?;
+        let raft = self
+            .start_raft(this, &identity, &RemovedNodes::default())
+            .await?;
         raft.initialize().await?;
         if raft.await_leader(FIRST_ELECTION).await == Leadership::Nobody {
             raft.stop().await;
@@ -155,7 +159,8 @@ impl Manager {
         let listener = listen(listen_addr).await.map_err(refused)?;
         let credentials = self.credentials(&NodeKeys::default()).map_err(refused)?;
         let identity = self.identity(&credentials).map_err(refused)?;
-        let (mut remote, raft_id) = ask_for_number(remote_addrs, &identity, advertise_addr).await?;
+        let (mut remote, number) = ask_for_number(remote_addrs, &identity, advertise_addr).await?;
+        let Number { raft_id, removed } = number;
         let this = ThisMember {
             raft_id,
             member: Member {
@@ -164,7 +169,7 @@ impl Manager {
             },
             listen_addr,
         };
-        let raft = self.start_raft(this, &identity).await?;
+        let raft = self.start_raft(this, &identity, &removed).await?;
         let running = self.serve(raft, identity, listener).map_err(refused)?;
         join_as(&mut remote, advertise_addr, raft_id).await?;
         // Before it knows the others, a restart elsewhere could tell nobody; before it has the settings, it would not lock its disk.
@@ -216,10 +221,7 @@ impl Manager {
             ));
         }
         let Leadership::Elsewhere(leader) = running.raft.await_leader(FIRST_ELECTION).await else {
-            return Err(ControlError::new(
-                Code::Unavailable,
-                crate::raft::node::NO_LEADER,
-            ));
+            return Err(ControlError::no_leader());
         };
         let channel = tls::any_manager(leader.addr, &running.identity)
             .map_err(|error| ControlError::new(Code::Unavailable, error.to_string()))?;
@@ -269,10 +271,13 @@ impl Manager {
         &self,
         this: ThisMember,
         identity: &Arc<Identity>,
+        removed: &RemovedNodes,
     ) -> Result<RaftNode, ControlError> {
         let dir = &self.settings.state_dir;
         StateDb::remove(dir).map_err(refused)?; // what an init or join that never counted left
         let db = StateDb::open(dir).map_err(refused)?;
+        // Before it is anybody: it must not listen to these at any moment.
+        db.note_removed(|| removed.clone()).map_err(refused)?;
         db.put_meta(key::MEMBER, &this).map_err(refused)?;
         RaftNode::start(&db, this, Arc::clone(identity))
             .await
@@ -298,12 +303,12 @@ async fn announce(running: &Running, this: &ThisMember) -> Result<(), ControlErr
     };
     let others = running.raft.voters().into_values();
     let others = others.filter(|member| member.node_id != this.member.node_id);
-    let mut failure = ControlError::new(Code::Unavailable, crate::raft::node::NO_LEADER);
+    let mut failure = ControlError::no_leader();
     for member in leader.into_iter().chain(others) {
         let channel = tls::any_manager(member.addr, &running.identity)
             .map_err(|error| ControlError::new(Code::Unavailable, error.to_string()))?;
         match call_join(&mut RaftClient::new(channel), addr, this.raft_id).await {
-            Ok(_raft_id) => return Ok(()),
+            Ok(_number) => return Ok(()),
             Err(error) => failure = error,
         }
     }
@@ -351,19 +356,26 @@ fn cluster_of(first: &Transaction) -> Result<&Cluster, ControlError> {
         .ok_or_else(|| ControlError::new(Code::Unknown, "the first transaction makes no cluster"))
 }
 
+/// What a manager that joins is given.
+struct Number {
+    raft_id: RaftId,
+    /// Whom it must not listen to.
+    removed: RemovedNodes,
+}
+
 /// Asks the managers in turn until one gives us a number.
 async fn ask_for_number(
     remote_addrs: &[String],
     identity: &Arc<Identity>,
     advertise_addr: SocketAddr,
-) -> Result<(RaftClient<Channel>, RaftId), ControlError> {
+) -> Result<(RaftClient<Channel>, Number), ControlError> {
     let mut failure = ControlError::new(Code::InvalidArgument, "no remote address was given");
     for addr in remote_addrs {
         let channel = tls::any_manager(addr.clone(), identity)
             .map_err(|error| ControlError::new(Code::Unavailable, error.to_string()))?;
         let mut remote = RaftClient::new(channel);
         match call_join(&mut remote, advertise_addr, 0).await {
-            Ok(raft_id) => return Ok((remote, raft_id)),
+            Ok(number) => return Ok((remote, number)),
             Err(error) => failure = error,
         }
     }
@@ -380,7 +392,7 @@ async fn join_as(
     let mut attempt = 1;
     loop {
         match call_join(remote, advertise_addr, raft_id).await {
-            Ok(_raft_id) => return Ok(()),
+            Ok(_number) => return Ok(()),
             Err(error) if is_unknown(&error) && attempt < JOIN_ATTEMPTS => {
                 tracing::warn!(%error, attempt, "it is not known whether this manager joined, asking again");
                 attempt += 1;
@@ -399,12 +411,17 @@ async fn call_join(
     remote: &mut RaftClient<Channel>,
     advertise_addr: SocketAddr,
     raft_id: RaftId,
-) -> Result<RaftId, ControlError> {
+) -> Result<Number, ControlError> {
     let request = wire::JoinRequest {
         addr: advertise_addr.to_string(),
         raft_id,
     };
-    Ok(within(remote.join(request)).await?.raft_id)
+    let reply = within(remote.join(request)).await?;
+    let removed = RemovedNodes::from_wire(reply.removed.unwrap_or_default());
+    Ok(Number {
+        raft_id: reply.raft_id,
+        removed: removed.map_err(refused)?,
+    })
 }
 
 async fn within<T>(

@@ -17,7 +17,7 @@ use host::{
     within,
 };
 use swarm_core::{
-    control::{Code, ControlError},
+    control::{Code, ControlError, Reason},
     model::{ClusterSpec, Node, NodeDescription, Reachability, Role},
 };
 use swarm_proto::{
@@ -105,6 +105,7 @@ async fn a_demotion_that_would_lose_the_quorum_is_refused_and_the_dead_one_may_g
         .await
         .unwrap_err();
     assert_eq!(alone.message, NO_LEADER);
+    assert_eq!(alone.reason, Some(Reason::NoLeader));
     for name in ["one", "two", "three"] {
         control.create_service(&service(name, 0)).await.unwrap();
     }

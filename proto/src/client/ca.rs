@@ -6,7 +6,7 @@ use std::{
 };
 
 use swarm_core::{
-    control::{Code, ControlError, check_clock},
+    control::{Code, ControlError, Reason, check_clock},
     id::NodeId,
     model::{Availability, Role},
     time::Timestamp,
@@ -112,7 +112,8 @@ impl CaClient {
             return Err(ControlError::new(
                 Code::Unauthenticated,
                 "remote CA does not match fingerprint. Expected: ".to_owned() + expected,
-            ));
+            )
+            .because(Reason::OtherAuthority));
         }
         if !theirs.is_zero() {
             check_clock(this_clock(), theirs)?;

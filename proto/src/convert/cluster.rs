@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use swarm_core::{
+    ca::RemovedNodes,
     lock::ManagerLock,
     model::{
         Annotations, CertificateIssuer, Cluster, ClusterSpec, Meta, RootCa, RootRotation, Subnet,
@@ -74,7 +75,7 @@ impl Wire for Subnet {
     }
 }
 
-/// The lock has no field on the wire: it comes back empty.
+/// The lock and the removed nodes have no field on the wire: they come back empty.
 impl Wire for Cluster {
     type Message = wire::Cluster;
 
@@ -99,12 +100,37 @@ impl Wire for Cluster {
             spec: required(message.spec, "cluster.spec")?,
             root_ca: required(message.root_ca, "cluster.root_ca")?,
             lock: ManagerLock::default(),
+            removed: RemovedNodes::default(),
             default_address_pools: from_list(message.default_address_pools)?,
             subnet_size: narrow(message.subnet_size, "subnet_size")?,
             data_path_port: narrow(message.data_path_port, "data_path_port")?,
             next_vni: message.next_vni,
             next_dynamic_port: narrow(message.next_dynamic_port, "next_dynamic_port")?,
         })
+    }
+}
+
+impl Wire for RemovedNodes {
+    type Message = wire::RemovedNodes;
+
+    fn to_wire(&self) -> wire::RemovedNodes {
+        let nodes = self.iter().map(|(node, until)| wire::RemovedNode {
+            node_id: node.to_wire(),
+            until_ns: until.to_wire(),
+        });
+        wire::RemovedNodes {
+            nodes: nodes.collect(),
+        }
+    }
+
+    fn from_wire(message: wire::RemovedNodes) -> Result<Self, ConvertError> {
+        let nodes = message.nodes.into_iter();
+        nodes
+            .map(|node| {
+                let until = Wire::from_wire(node.until_ns)?;
+                Ok((Wire::from_wire(node.node_id)?, until))
+            })
+            .collect()
     }
 }
 

@@ -81,9 +81,13 @@ impl Credentials {
     /// Writes the three files, the key sealed as `keys` says and with mode 0640 so that the manager's group may read it. They
     /// change together: a crash leaves all old or all new ones.
     pub fn save_with(&self, dir: &Path, keys: &NodeKeys) -> Result<(), CredentialsError> {
-        let key = keys
-            .seal(&self.key_pem)
-            .map_err(|source| sealed(dir, source))?;
+        staged::finish(dir)?;
+        let before = read_key(dir)?;
+        let key = match &before {
+            Some(before) => keys.seal_over(&self.key_pem, before),
+            None => keys.seal(&self.key_pem),
+        };
+        let key = key.map_err(|source| sealed(dir, source))?;
         staged::replace_together(
             dir,
             &[
@@ -105,19 +109,34 @@ impl Credentials {
 pub fn reseal_key(dir: &Path, keys: &NodeKeys) -> Result<bool, CredentialsError> {
     staged::finish(dir)?;
     let path = dir.join(KEY_FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(source) => return Err(CredentialsError { path, source }),
+    let Some(text) = read_key(dir)? else {
+        return Ok(false);
     };
     if NodeKeys::sealed_with(&text) == keys.seal_with {
         return Ok(true);
     }
     let plain = Zeroizing::new(keys.open(&text).map_err(|source| sealed(dir, source))?);
-    let text = keys.seal(&plain).map_err(|source| sealed(dir, source))?;
+    let text = keys
+        .seal_over(&plain, &text)
+        .map_err(|source| sealed(dir, source))?;
     replace_file(&path, text.as_bytes(), 0o640)
         .map_err(|source| CredentialsError { path, source })?;
     Ok(true)
+}
+
+/// Whether the private key on disk is sealed now and lay there in plain before.
+pub fn was_key_exposed(dir: &Path) -> Result<bool, CredentialsError> {
+    Ok(read_key(dir)?.is_some_and(|text| NodeKeys::was_exposed(&text)))
+}
+
+/// The file of the private key, as it is.
+fn read_key(dir: &Path) -> Result<Option<Zeroizing<String>>, CredentialsError> {
+    let path = dir.join(KEY_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CredentialsError { path, source }),
+    }
 }
 
 fn sealed(dir: &Path, source: SealedKeyError) -> CredentialsError {

@@ -22,6 +22,7 @@ pub(crate) use connect::NotAManager;
 pub use connect::{anonymous, any_manager, exact_node, unix, unverified};
 pub use credentials::{
     CA_FILE, CERT_FILE, Credentials, CredentialsError, KEY_FILE, replace_file, reseal_key,
+    was_key_exposed,
 };
 pub use identity::{Identity, Peer};
 pub use issuer::{issuer_of, root_issuer};

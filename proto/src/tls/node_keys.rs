@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 use crate::{ConvertError, Wire, wire};
 
 const BEGIN: &str = "-----BEGIN SEALED PRIVATE KEY-----\nKey: ";
+/// Stands behind the name of the key when the private key lay in plain before. Authenticated with the rest.
+const EXPOSED: &str = "\nExposed: yes";
 const END: &str = "\n-----END SEALED PRIVATE KEY-----\n";
 const NONCE_BYTES: usize = 24;
 /// What a sealed text is bound to, so that it cannot stand in for another kind of value.
@@ -47,21 +49,44 @@ impl NodeKeys {
         u64::from_str_radix(id, 16).ok().map(KeyId)
     }
 
-    /// The private key as it goes to disk.
+    /// Whether a sealed private key lay in plain before it was sealed: who has read the disk then knows it, and it is to be replaced. One
+    /// that is in plain is not meant.
+    pub fn was_exposed(text: &str) -> bool {
+        let header = text.split_once("\n\n").map_or("", |(header, _)| header);
+        Self::sealed_with(text).is_some() && header.ends_with(EXPOSED)
+    }
+
+    /// A new private key as it goes to disk.
     pub fn seal(&self, key_pem: &str) -> Result<Zeroizing<String>, SealedKeyError> {
+        self.seal_as(key_pem, false)
+    }
+
+    /// A private key as it goes to disk in the place of `before`, which may be the same one in plain.
+    pub(super) fn seal_over(
+        &self,
+        key_pem: &str,
+        before: &str,
+    ) -> Result<Zeroizing<String>, SealedKeyError> {
+        let lay_in_plain = Self::sealed_with(before).is_none() || Self::was_exposed(before);
+        let is_same = || self.open(before).is_ok_and(|before| before == key_pem);
+        self.seal_as(key_pem, lay_in_plain && is_same())
+    }
+
+    fn seal_as(&self, key_pem: &str, exposed: bool) -> Result<Zeroizing<String>, SealedKeyError> {
         let Some(id) = self.seal_with else {
             return Ok(Zeroizing::new(key_pem.to_owned()));
         };
         let nonce = XNonce::generate();
         let payload = Payload {
             msg: key_pem.as_bytes(),
-            aad: PLACE,
+            aad: &place(exposed),
         };
         let sealed = self.cipher(id)?.encrypt(&nonce, payload);
         let sealed = sealed.map_err(|_| SealedKeyError::Damaged)?;
         let (id, nonce, sealed) = (id.0, hex::encode(nonce), hex::encode(sealed));
+        let exposed = if exposed { EXPOSED } else { "" };
         Ok(Zeroizing::new(format!(
-            "{BEGIN}{id:016x}\n\n{nonce}{sealed}{END}"
+            "{BEGIN}{id:016x}{exposed}\n\n{nonce}{sealed}{END}"
         )))
     }
 
@@ -89,13 +114,24 @@ impl NodeKeys {
     }
 }
 
+/// What a sealed text is bound to.
+fn place(exposed: bool) -> Vec<u8> {
+    let exposed = if exposed { EXPOSED } else { "" };
+    [PLACE, exposed.as_bytes()].concat()
+}
+
 fn open(cipher: &XChaCha20Poly1305, text: &str) -> Option<String> {
-    let (_, body) = text.split_once("\n\n")?;
+    let (header, body) = text.split_once("\n\n")?;
+    let exposed = match header.get(BEGIN.len() + 16..)? {
+        "" => false,
+        EXPOSED => true,
+        _ => return None,
+    };
     let sealed = hex::decode(body.strip_suffix(END)?).ok()?;
     let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
     let payload = Payload {
         msg: sealed,
-        aad: PLACE,
+        aad: &place(exposed),
     };
     let plain = cipher
         .decrypt(&XNonce::try_from(nonce).ok()?, payload)
@@ -179,19 +215,41 @@ mod tests {
         assert_eq!(NodeKeys::sealed_with(PEM), None);
     }
 
+    /// It is known of a sealed private key that it lay in plain, however often it is sealed again, until there is another one.
+    #[test]
+    fn a_key_that_lay_in_plain_is_marked_until_it_is_replaced() {
+        let (one, two) = (keys(&[7], Some(7)), keys(&[8, 7], Some(8)));
+        let fresh = one.seal(PEM).unwrap();
+        assert!(!NodeKeys::was_exposed(PEM) && !NodeKeys::was_exposed(&fresh));
+        let exposed = one.seal_over(PEM, PEM).unwrap();
+        let again = two.seal_over(PEM, &exposed).unwrap();
+        for text in [&exposed, &again] {
+            assert!(NodeKeys::was_exposed(text));
+            assert_eq!(two.open(text).unwrap(), PEM);
+            let washed = text.replace(EXPOSED, "");
+            assert_eq!(two.open(&washed), Err(SealedKeyError::Damaged));
+        }
+        let rewrapped = two.seal_over(PEM, &fresh).unwrap();
+        let replaced = two.seal_over("another", &again).unwrap();
+        assert!(!NodeKeys::was_exposed(&rewrapped) && !NodeKeys::was_exposed(&replaced));
+        let unlocked = keys(&[8], None).seal_over(PEM, &again).unwrap();
+        assert_eq!(*unlocked, PEM);
+    }
+
     /// No cut and no flipped character is taken for something else.
     #[test]
     fn damage_is_named() {
         let keys = keys(&[7], Some(7));
-        let sealed = keys.seal(PEM).unwrap();
-        for len in BEGIN.len()..sealed.len() {
-            assert!(keys.open(&sealed[..len]).is_err(), "cut at {len}");
-        }
-        for place in BEGIN.len()..sealed.len() - END.len() {
-            let mut flipped = sealed.as_bytes().to_vec();
-            flipped[place] ^= 1;
-            let text = String::from_utf8(flipped).unwrap();
-            assert!(keys.open(&text).is_err(), "flipped at {place}");
+        for sealed in [keys.seal(PEM).unwrap(), keys.seal_over(PEM, PEM).unwrap()] {
+            for len in BEGIN.len()..sealed.len() {
+                assert!(keys.open(&sealed[..len]).is_err(), "cut at {len}");
+            }
+            for place in BEGIN.len()..sealed.len() - END.len() {
+                let mut flipped = sealed.as_bytes().to_vec();
+                flipped[place] ^= 1;
+                let text = String::from_utf8(flipped).unwrap();
+                assert!(keys.open(&text).is_err(), "flipped at {place}");
+            }
         }
     }
 

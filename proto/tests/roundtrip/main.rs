@@ -104,6 +104,13 @@ fn nodes_networks_and_the_cluster_survive() {
         ..node
     });
     survives(&rng.network());
+    let removed: swarm_core::ca::RemovedNodes = (1..4)
+        .map(|until| {
+            let node = swarm_core::id::NodeId::random(&mut rng);
+            (node, Timestamp(until))
+        })
+        .collect();
+    survives(&removed);
     survives(&Cluster {
         id: swarm_core::id::ClusterId::random(&mut rng),
         meta: rng.meta(),
@@ -130,6 +137,7 @@ fn nodes_networks_and_the_cluster_survive() {
             }),
         },
         lock: swarm_core::lock::ManagerLock::default(),
+        removed: swarm_core::ca::RemovedNodes::default(),
         default_address_pools: vec![rng.subnet()],
         subnet_size: 25,
         data_path_port: 4790,

@@ -16,11 +16,14 @@ use swarm_core::{
     id::{NetworkId, NodeId, ServiceId},
     lock::SecretKey,
     model::{
-        ClusterSpec, Network, NetworkSpec, Node, NodeSpec, NodeTls, Role, Service, ServiceSpec,
-        Task, Version,
+        CertificateIssuer, ClusterSpec, Network, NetworkSpec, Node, NodeSpec, NodeTls, Role,
+        Service, ServiceSpec, Task, Version,
     },
 };
-use swarm_proto::client::{self, LogMessage, LogReader};
+use swarm_proto::{
+    client::{self, LogMessage, LogReader},
+    tls::{TlsError, root_issuer},
+};
 
 use crate::membership::Member;
 
@@ -45,7 +48,12 @@ impl ControlPlane for Cluster {
             manager: token(Role::Manager).unwrap_or_default(),
         };
         // During a rotation the trusted root is the old one and the issuer already the new one (SwarmKit's view).
-        let issuer = swarm_core::ca::issuer(&cluster.root_ca).clone();
+        let mut issuer = swarm_core::ca::issuer(&cluster.root_ca).clone();
+        if issuer == CertificateIssuer::default() {
+            // A state from before it was written down.
+            let unreadable = |error: TlsError| ControlError::new(Code::Unknown, error.to_string());
+            issuer = root_issuer(&cluster.root_ca.cert_pem).map_err(unreadable)?;
+        }
         let tls = NodeTls {
             trust_root: cluster.root_ca.cert_pem.clone(),
             issuer_subject: issuer.subject,

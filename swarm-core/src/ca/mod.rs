@@ -1,12 +1,14 @@
 //! Decisions about identity: the form of join tokens, who may call what, when a certificate is renewed. Keys, signatures
 //! and hashes are made by the shells.
 
+mod removed;
 mod renewal;
 mod rotation;
 
 use alloc::{borrow::ToOwned as _, string::String, vec::Vec};
 use core::{fmt, str::FromStr};
 
+pub use removed::{Disowned, RemovedNodes, forget_ended, standing};
 pub use renewal::{Renewal, Validity};
 pub use rotation::{
     RootWish, Signer, SigningRoot, is_issued_by, is_waited_for, issuer, root_wish, settle_rotation,

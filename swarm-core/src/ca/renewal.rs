@@ -1,4 +1,5 @@
-//! When a node renews its certificate: between 50 % and 80 % of its life, at once when its issuer is to change, and again
+//! When a node renews its certificate: between 50 % and 80 % of its life, at once when its issuer or its key is to
+//! change, and again
 //! after a failure with growing, jittered pauses.
 
 use core::time::Duration;
@@ -50,7 +51,7 @@ pub struct Renewal {
     due: Timestamp,
     /// Not before this moment.
     earliest: Timestamp,
-    /// The managers asked for it, which counts once: attempts that fail make room for others.
+    /// It was asked for, which counts once: attempts that fail make room for others.
     asked: bool,
     failures: u32,
 }
@@ -79,7 +80,8 @@ impl Renewal {
         self.validity.expired(now)
     }
 
-    /// The managers want it renewed. To be called as often as they say so; a pause after a failure is not cut short by it.
+    /// It is to be another one: the managers say so, or its key lay in plain. To be called as often as that holds; a pause after a failure
+    /// is not cut short by it.
     pub fn ask(&mut self, now: Timestamp, rng: &mut dyn Random) {
         if core::mem::replace(&mut self.asked, true) {
             return;

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 
 use super::{ControlError, NewNode, network::ingress_spec, node::new_node, validate};
 use crate::{
-    ca::new_secret,
+    ca::{RemovedNodes, new_secret},
     id::{ClusterId, NetworkId, Random},
     lock::ManagerLock,
     model::{CertificateIssuer, Cluster, ClusterSpec, FIRST_VNI, Meta, Network, RootCa, Subnet},
@@ -59,6 +59,7 @@ pub fn bootstrap(
             rotation: None,
         },
         lock,
+        removed: RemovedNodes::default(),
         default_address_pools: request.default_address_pools,
         subnet_size: request.subnet_size,
         data_path_port: request.data_path_port,

@@ -57,6 +57,10 @@ pub fn update_cluster(
     validate::cluster_spec(&update.spec)?;
     let mut cluster = cluster.clone();
     let autolock = update.spec.auto_lock_managers;
+    if cluster.spec.node_cert_expiry != update.spec.node_cert_expiry {
+        let before = cluster.spec.node_cert_expiry;
+        cluster.removed.lifetime_changes(before, now);
+    }
     cluster.lock = (cluster.lock).updated(autolock, update.rotate.unlock_key, now, rng);
     cluster.spec = update.spec;
     match update.root {

@@ -53,6 +53,39 @@ impl Code {
     }
 }
 
+/// What a refusal tells the program that asked beyond its code. What is done about a refusal depends on these two, never on its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// Nobody leads, as far as is known there.
+    NoLeader,
+    /// Another manager leads.
+    LeaderMoved,
+    /// The node is not, or no longer, in the list of nodes.
+    NotMember,
+    /// The authority is not the one that the join token names.
+    OtherAuthority,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::NoLeader,
+        Self::LeaderMoved,
+        Self::NotMember,
+        Self::OtherAuthority,
+    ];
+
+    /// The word for it on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoLeader => "no-leader",
+            Self::LeaderMoved => "leader-moved",
+            Self::NotMember => "not-member",
+            Self::OtherAuthority => "other-authority",
+        }
+    }
+}
+
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub struct ControlError {
@@ -60,6 +93,9 @@ pub struct ControlError {
     pub code: Code,
     /// What was wrong and what to do, without SwarmKit's `rpc error: ...` prefix.
     pub message: String,
+    /// What a program may do about it, where the code does not tell.
+    #[serde(default)]
+    pub reason: Option<Reason>,
 }
 
 impl ControlError {
@@ -68,7 +104,28 @@ impl ControlError {
         Self {
             code,
             message: message.into(),
+            reason: None,
         }
+    }
+
+    /// The same for a reason that programs know.
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        Self {
+            reason: Some(reason),
+            ..self
+        }
+    }
+
+    /// Nobody leads, and nothing was done.
+    pub fn no_leader() -> Self {
+        Self::new(Code::Unavailable, NO_LEADER).because(Reason::NoLeader)
+    }
+
+    /// Whether whoever was asked does not lead, and did nothing.
+    pub fn is_not_leading(&self) -> bool {
+        let elsewhere = matches!(self.reason, Some(Reason::NoLeader | Reason::LeaderMoved));
+        elsewhere && self.code == Code::Unavailable
     }
 
     /// SwarmKit's form of the text, which Docker passes on to users.

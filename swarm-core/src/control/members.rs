@@ -3,11 +3,14 @@
 use alloc::{borrow::ToOwned as _, collections::BTreeSet, string::String, vec::Vec};
 use core::net::SocketAddr;
 
-use super::{ControlError, node::current};
+use super::{
+    ControlError,
+    node::{current, without},
+};
 use crate::{
     id::NodeId,
     model::{ManagerStatus, Role},
-    store::{ObjectId, Store, Transaction},
+    store::{Store, Transaction},
     time::Timestamp,
 };
 
@@ -126,11 +129,10 @@ pub fn forget_newcomer(
     now: Timestamp,
 ) -> Result<Transaction, ControlError> {
     let node = current(store, id)?;
-    let transaction = Transaction::new(now);
     if node.description.is_some() || node.manager.is_some() {
-        return Ok(transaction);
+        return Ok(Transaction::new(now));
     }
-    Ok(transaction.remove(ObjectId::Node(id.clone()), node.meta.version))
+    Ok(without(store, node, now))
 }
 
 #[cfg(test)]

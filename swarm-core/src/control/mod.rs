@@ -17,7 +17,7 @@ mod validate;
 
 pub use bootstrap::{InitRequest, bootstrap};
 pub use cluster::{ClusterUpdate, RootChange, TokenRotation, rotate_token, update_cluster};
-pub use error::{Code, ControlError, NO_LEADER};
+pub use error::{Code, ControlError, NO_LEADER, Reason};
 pub use filter::{
     NetworkFilter, NodeFilter, ServiceFilter, TaskFilter, list_networks, list_nodes, list_services,
     list_tasks, parse_desired_state,

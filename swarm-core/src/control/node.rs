@@ -162,8 +162,7 @@ fn check_demotion(
     check_quorum_without(&members, &answering.collect(), &id)
 }
 
-/// `node rm`: forgets a node that is down; its unfinished tasks are orphaned. The caller closes its session and makes
-/// its certificate worthless.
+/// `node rm`: forgets a node that is down; its unfinished tasks are orphaned. From then on its certificates are worth nothing.
 pub fn remove_node(
     store: &Store,
     id: &NodeId,
@@ -189,8 +188,7 @@ pub fn remove_node(
             format!("node {id} is not down and can't be removed"),
         ));
     }
-    let mut transaction =
-        Transaction::new(now).remove(ObjectId::Node(id.clone()), node.meta.version);
+    let mut transaction = without(store, node, now);
     for task in store.tasks_of_node(id) {
         if !task.status.state.is_terminal() {
             let version = task.meta.version;
@@ -198,6 +196,19 @@ pub fn remove_node(
         }
     }
     Ok(transaction)
+}
+
+/// The removal of a node's object. Its certificates still hold, so the cluster remembers it.
+pub(super) fn without(store: &Store, node: &Node, now: Timestamp) -> Transaction {
+    let transaction =
+        Transaction::new(now).remove(ObjectId::Node(node.id.clone()), node.meta.version);
+    let Some(cluster) = store.cluster() else {
+        return transaction; // nobody but a cluster issues certificates
+    };
+    let (mut cluster, version) = (cluster.clone(), cluster.meta.version);
+    let lifetime = cluster.spec.node_cert_expiry;
+    cluster.removed.add(node.id.clone(), lifetime, now);
+    transaction.put(Object::Cluster(cluster), version)
 }
 
 fn orphaned(mut task: Task, now: Timestamp) -> Task {

@@ -20,7 +20,7 @@ pub use reports::{Decided, Pace, Report};
 pub use session::{HeartbeatTimes, Left, SessionId};
 
 use crate::{
-    ca::settle_rotation,
+    ca::{forget_ended, settle_rotation},
     id::{NodeId, Random, ServiceId, TaskId},
     orchestrator::Started,
     scheduler::Placements,
@@ -91,6 +91,9 @@ impl Leader {
         {
             draft.put_cluster(next);
         }
+        if let Some(next) = draft.cluster().and_then(|found| forget_ended(found, now)) {
+            draft.put_cluster(next);
+        }
         self.settle(&mut draft, rng);
         let transaction = Some(draft.into_transaction()).filter(|found| !found.is_empty());
         if transaction.is_none() {
@@ -101,9 +104,10 @@ impl Leader {
             };
         }
         let timer = self.timers.values().min().copied();
+        let removed = store.cluster().and_then(|found| found.removed.next_end());
         Step {
             transaction,
-            wake_at: [late, timer].into_iter().flatten().min(),
+            wake_at: [late, timer, removed].into_iter().flatten().min(),
         }
     }
 

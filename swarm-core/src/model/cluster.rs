@@ -6,7 +6,7 @@ use core::{net::Ipv4Addr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{Annotations, Meta};
-use crate::{id::ClusterId, lock::ManagerLock};
+use crate::{ca::RemovedNodes, id::ClusterId, lock::ManagerLock};
 
 /// Default pool from which overlay subnets are cut (Docker's default).
 pub const DEFAULT_ADDRESS_POOL: Subnet = Subnet {
@@ -32,6 +32,9 @@ pub struct Cluster {
     /// What managers are locked with after a restart.
     #[serde(default)]
     pub lock: ManagerLock,
+    /// Nodes that were removed and may still have certificates.
+    #[serde(default)]
+    pub removed: RemovedNodes,
     /// Pools that overlay subnets are cut from, in order of use. Empty means [`DEFAULT_ADDRESS_POOL`].
     pub default_address_pools: Vec<Subnet>,
     /// Prefix length of the subnets cut from the pools.
@@ -106,7 +109,8 @@ pub struct RootCa {
     pub key_pem: String,
     /// SHA-256 of the root certificate's PEM text as 64 hex digits; the token's second part encodes it in base 36.
     pub cert_digest: String,
-    /// What certificates of this root name as their issuer.
+    /// What certificates of this root name as their issuer. Empty in a state from before it was written down: the certificate says it.
+    #[serde(default)]
     pub issuer: CertificateIssuer,
     /// The secret part (25 characters of base 36) of the worker token.
     pub worker_secret: String,
@@ -132,7 +136,7 @@ pub struct RootRotation {
     pub issuer: CertificateIssuer,
 }
 
-/// Who signed a certificate.
+/// Who signed a certificate. The default is nobody that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateIssuer {
     /// Subject of the signer, DER.

@@ -6,12 +6,14 @@ use swarm_core::{
     control::{self, Code, ControlError},
     id::{NodeId, Random},
     model::{ManagerStatus, Role},
+    store::Store,
 };
 
 use crate::{
     node::RaftNode,
     platform::Platform,
     types::{Member, RaftId},
+    write::write,
 };
 
 /// A number that no member had: 48 random bits.
@@ -102,12 +104,11 @@ impl<P: Platform> RaftNode<P> {
 
     /// A node that could not become what it joined for is not left behind in the list of nodes.
     async fn forget_newcomer(&self, node: &NodeId) {
-        let decided = control::forget_newcomer(&self.store().read(), node, self.now());
-        let forgotten = match decided {
-            Ok(transaction) => self.propose(transaction).await,
-            Err(refusal) => Err(refusal),
+        let decide = |store: &Store, now| {
+            let transaction = control::forget_newcomer(store, node, now)?;
+            Ok(((), transaction))
         };
-        if let Err(error) = forgotten {
+        if let Err(error) = write(self, false, decide).await {
             tracing::warn!(%node, %error, "a node that did not join stays in the list");
         }
     }

@@ -32,7 +32,6 @@ pub use join::new_raft_id;
 pub use log::{LogDisk, LogEnds, LogStore};
 pub use node::{Leadership, RaftNode, config};
 pub use platform::{Platform, Raft, SnapshotOf};
-pub use refusal::{LEADER_MOVED, NO_LEADER};
 pub use state_machine::{Builder, Snapshots, StateMachine};
 pub use store::SharedStore;
 pub use write::{Written, write};

@@ -15,19 +15,21 @@ use openraft::{
     type_config::TypeConfigExt as _,
 };
 use swarm_core::{
+    ca::RemovedNodes,
     control::{Code, ControlError},
+    id::NodeId,
     store::Transaction,
     time::Timestamp,
 };
 
 use crate::{
-    admit::{Message, listens, may_speak},
+    admit::{Hearing, Message},
     platform::{Platform, Raft, SnapshotOf},
     refusal::{refused, too_late, unreadable},
     store::SharedStore,
     timing::{
-        ELECTION_MAX_MS, ELECTION_MIN_MS, HEARTBEAT_MS, LEADER_SILENCE, QUORUM_CHECK,
-        QUORUM_PROBE_MS, QUORUM_SILENCE, STRANGER_SILENCE, WRITE_TIMEOUT,
+        AWAY_AFTER, ELECTION_MAX_MS, ELECTION_MIN_MS, HEARTBEAT_MS, LEADER_SILENCE, NEWS_HOLD,
+        QUORUM_CHECK, QUORUM_PROBE_MS, QUORUM_SILENCE, STRANGER_SILENCE, WRITE_TIMEOUT,
     },
     types::{Command, Member, Membership, RaftId, Vote},
 };
@@ -75,12 +77,29 @@ pub struct RaftNode<P: Platform> {
     /// One change of the members at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     heard: Arc<Mutex<HeardSender<P>>>,
-    /// When a leader spoke that the membership here names; the start, if none did.
-    named_at: Arc<Mutex<InstantOf<P::Types>>>,
+    silence: Arc<Mutex<Silence<InstantOf<P::Types>>>>,
 }
 
 type HeardSender<P> = WatchSenderOf<<P as Platform>::Types, Option<Heard<P>>>;
 type HeardReceiver<P> = WatchReceiverOf<<P as Platform>::Types, Option<Heard<P>>>;
+
+/// How long nothing was heard that tells who the members are.
+#[derive(Clone, Copy)]
+struct Silence<I> {
+    /// When a leader spoke that the membership here names, or this manager led itself; the start, if neither was so.
+    named_at: I,
+    /// Whether one was so.
+    named: bool,
+    /// When the others were asked who was removed.
+    asked_at: Option<I>,
+}
+
+impl<I> Silence<I> {
+    fn known_at(&mut self, now: I) {
+        self.named_at = now;
+        self.named = true;
+    }
+}
 
 /// The last message of a leader.
 struct Heard<P: Platform> {
@@ -98,7 +117,7 @@ impl<P: Platform> Clone for RaftNode<P> {
             platform: self.platform.clone(),
             changing: Arc::clone(&self.changing),
             heard: Arc::clone(&self.heard),
-            named_at: Arc::clone(&self.named_at),
+            silence: Arc::clone(&self.silence),
         }
     }
 }
@@ -132,7 +151,11 @@ impl<P: Platform> RaftNode<P> {
             platform,
             changing: Arc::default(),
             heard: Arc::new(Mutex::new(heard)),
-            named_at: Arc::new(Mutex::new(P::Types::now())),
+            silence: Arc::new(Mutex::new(Silence {
+                named_at: P::Types::now(),
+                named: false,
+                asked_at: None,
+            })),
         })
     }
 
@@ -269,10 +292,12 @@ impl<P: Platform> RaftNode<P> {
         while self.leadership() == led && metrics.changed().await.is_ok() {}
     }
 
-    /// Returns when this manager no longer leads in `term`, or no majority answers it.
+    /// Returns when this manager no longer leads in `term`, or no majority answers it. Until then it is not away: it knows of every
+    /// removal.
     pub async fn until_deposed(&self, term: u64) {
         let mut metrics = self.raft.server_metrics();
         while self.leadership() == (Leadership::Here { term }) {
+            self.silence().known_at(P::Types::now());
             tokio::select! {
                 biased;
                 changed = metrics.changed() => if changed.is_err() { return },
@@ -349,32 +374,56 @@ impl<P: Platform> RaftNode<P> {
 
     fn note_named(&self, leader: RaftId) {
         if self.membership().get_node(&leader).is_some() {
-            *self.named_at() = P::Types::now();
+            self.silence().known_at(P::Types::now());
         }
     }
 
-    fn named_at(&self) -> MutexGuard<'_, InstantOf<P::Types>> {
-        self.named_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn silence(&self) -> MutexGuard<'_, Silence<InstantOf<P::Types>>> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the others are to be asked who was removed before anybody is listened to or asked for its vote (rule 9): no leader that
+    /// this manager knows has spoken since it started, or for a while.
+    pub fn wants_news(&self) -> bool {
+        let silence = *self.silence();
+        let was_away = !silence.named || silence.named_at.elapsed() >= AWAY_AFTER;
+        let is_news = |asked: InstantOf<P::Types>| asked.elapsed() < NEWS_HOLD;
+        was_away
+            && !silence.asked_at.is_some_and(is_news)
+            && !matches!(self.leadership(), Leadership::Here { .. })
+    }
+
+    /// Takes what the others said of who was removed; gives whether anything of it is new, and to be noted on disk.
+    pub fn take_news(&self, removed: &RemovedNodes) -> bool {
+        let is_new = self.store.hear_of_removed(removed);
+        self.silence().asked_at = Some(P::Types::now());
+        is_new
     }
 
     /// Whether anything this node says may be taken.
-    pub fn may_speak(&self, sender: &str) -> bool {
-        let membership = self.membership();
-        may_speak(&membership, sender, self.is_silent(&membership))
+    pub fn may_speak(&self, sender: &NodeId) -> bool {
+        self.hearing(sender).may_speak(sender)
     }
 
     /// Whether a message of this node is taken, which speaks as this member.
-    pub fn admits(&self, sender: &str, number: RaftId, message: Message) -> bool {
+    pub fn admits(&self, sender: &NodeId, number: RaftId, message: Message) -> bool {
+        self.hearing(sender).listens(sender, number, message)
+    }
+
+    fn hearing(&self, sender: &NodeId) -> Hearing {
         let membership = self.membership();
-        let silence = self.is_silent(&membership);
-        listens(&membership, sender, number, message, silence)
+        Hearing {
+            silence: self.is_silent(&membership),
+            removed: self.store.was_removed(sender),
+            membership,
+        }
     }
 
     /// Whether no leader that is known here has spoken for long.
     fn is_silent(&self, membership: &Membership) -> bool {
         // Numbers are never used again: memberships without ours are from before we joined, and say nothing about who leads.
         let is_joining = membership.get_node(&self.raft_id).is_none();
-        let is_late = self.named_at().elapsed() >= STRANGER_SILENCE;
+        let is_late = self.silence().named_at.elapsed() >= STRANGER_SILENCE;
         is_joining || is_late && !matches!(self.leadership(), Leadership::Here { .. })
     }
 

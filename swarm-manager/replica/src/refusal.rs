@@ -3,16 +3,13 @@
 use openraft::errors::{
     ChangeMembershipError, ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError,
 };
-pub use swarm_core::control::NO_LEADER;
-use swarm_core::control::{Code, ControlError};
+use swarm_core::control::{Code, ControlError, NO_LEADER, Reason};
 
 use crate::types::Types;
 
-/// How the text begins that names a new leader. Nothing was written when it is given.
-pub const LEADER_MOVED: &str = "the leader is now";
-
 pub(crate) fn too_late() -> ControlError {
-    ControlError::new(Code::DeadlineExceeded, NO_LEADER)
+    // Not `no_leader`: what was sent may still be written.
+    ControlError::new(Code::DeadlineExceeded, NO_LEADER).because(Reason::NoLeader)
 }
 
 pub(crate) fn refused<C: Types>(error: &RaftError<C, ClientWriteError<C>>) -> ControlError {
@@ -39,9 +36,7 @@ pub(crate) fn refused<C: Types>(error: &RaftError<C, ClientWriteError<C>>) -> Co
 pub(crate) fn unreadable<C: Types>(error: &RaftError<C, LinearizableReadError<C>>) -> ControlError {
     match error {
         RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => elsewhere(forward),
-        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
-            ControlError::new(Code::Unavailable, NO_LEADER)
-        }
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => ControlError::no_leader(),
         RaftError::Fatal(error) => ControlError::new(Code::Unavailable, format!("raft: {error}")),
     }
 }
@@ -50,8 +45,9 @@ fn elsewhere<C: Types>(forward: &ForwardToLeader<C>) -> ControlError {
     match &forward.leader_node {
         Some(member) => ControlError::new(
             Code::Unavailable,
-            format!("{LEADER_MOVED} {} at {}", member.node_id, member.addr),
-        ),
-        None => ControlError::new(Code::Unavailable, NO_LEADER),
+            format!("the leader is now {} at {}", member.node_id, member.addr),
+        )
+        .because(Reason::LeaderMoved),
+        None => ControlError::no_leader(),
     }
 }

@@ -8,14 +8,19 @@ use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
 };
-use swarm_core::{control::ControlError, store::Store};
+use swarm_core::{
+    ca::RemovedNodes,
+    control::ControlError,
+    store::{Change, ObjectId, Store, Transaction},
+};
 
 use crate::{
     store::SharedStore,
-    types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types},
+    types::{LogId, Reply, Snapshot, SnapshotMeta, StoredMembership, Types},
 };
 
-/// Where snapshots are kept. What is written is durable before it returns. Cheap to clone.
+/// Where snapshots are kept, and what must be known before the log is replayed. What is written is durable before it returns.
+/// Cheap to clone.
 pub trait Snapshots: Clone + Debug + Send + Sync + 'static {
     /// A snapshot's content.
     type Data: Send + 'static;
@@ -41,6 +46,15 @@ pub trait Snapshots: Clone + Debug + Send + Sync + 'static {
         data: Self::Data,
         keep_old: u64,
     ) -> impl Future<Output = io::Result<Store>> + Send;
+
+    /// The removed nodes that were noted last.
+    fn removed(&self) -> io::Result<RemovedNodes>;
+
+    /// Notes the removed nodes as they are when it is this write's turn: of two, the later one has what the earlier one had.
+    fn note_removed(
+        &self,
+        current: impl FnOnce() -> RemovedNodes + Send + 'static,
+    ) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 /// What openraft drives.
@@ -59,9 +73,10 @@ impl<S: Snapshots> StateMachine<S> {
             Some((meta, data)) => (meta, snapshots.load(&data)?),
             None => (SnapshotMeta::default(), Store::new()),
         };
+        let removed = snapshots.removed()?;
         Ok(Self {
             snapshots,
-            shared: SharedStore::new(store),
+            shared: SharedStore::new(store, removed),
             last_applied: meta.last_log_id,
             membership: meta.last_membership,
         })
@@ -71,6 +86,33 @@ impl<S: Snapshots> StateMachine<S> {
     pub fn shared(&self) -> SharedStore {
         self.shared.clone()
     }
+
+    /// Changes the store. A removal is noted on disk before anybody hears that it is applied: after a restart the store is that of
+    /// the last snapshot, and who was removed since then must not be listened to until the log is replayed.
+    async fn change(&self, index: u64, transaction: Transaction) -> io::Result<Reply> {
+        let removes = removes_nodes(&transaction).then_some(transaction.now);
+        let mut reply = Ok(());
+        self.shared.write(|store| {
+            let applied = store.apply(index, transaction);
+            reply = applied.map(drop).map_err(ControlError::from);
+        });
+        if let Some(now) = removes
+            && reply.is_ok()
+        {
+            self.shared.forget_removed(now);
+            let shared = self.shared.clone();
+            let noted = self.snapshots.note_removed(move || shared.removed_nodes());
+            noted.await?;
+        }
+        Ok(reply)
+    }
+}
+
+fn removes_nodes(transaction: &Transaction) -> bool {
+    transaction.changes.iter().any(|change| match change {
+        Change::Remove { id, .. } => matches!(id, ObjectId::Node(_)),
+        Change::Put { .. } => false,
+    })
 }
 
 impl<C: Types, S: Snapshots> RaftStateMachine<C> for StateMachine<S> {
@@ -92,10 +134,7 @@ impl<C: Types, S: Snapshots> RaftStateMachine<C> for StateMachine<S> {
             match entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(command) => {
-                    self.shared.write(|store| {
-                        let applied = store.apply(index, command.0);
-                        reply = applied.map(drop).map_err(ControlError::from);
-                    });
+                    reply = self.change(index, command.0).await?;
                 }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use swarm_core::store::Store;
+use swarm_core::{ca::RemovedNodes, id::NodeId, store::Store, time::Timestamp};
 use tokio::sync::watch;
 
 /// The store and notice of its changes. Cheap to clone.
@@ -10,14 +10,17 @@ use tokio::sync::watch;
 pub struct SharedStore {
     store: Arc<RwLock<Store>>,
     applied: Arc<watch::Sender<u64>>,
+    /// Removals that this manager knows of although its store may not: from its join, from the others, from before its restart.
+    heard_of: Arc<RwLock<RemovedNodes>>,
 }
 
 impl SharedStore {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, heard_of: RemovedNodes) -> Self {
         let index = store.index();
         Self {
             store: Arc::new(RwLock::new(store)),
             applied: Arc::new(watch::Sender::new(index)),
+            heard_of: Arc::new(RwLock::new(heard_of)),
         }
     }
 
@@ -25,6 +28,46 @@ impl SharedStore {
     pub fn read(&self) -> RwLockReadGuard<'_, Store> {
         // A panic while applying is a bug that ends the consensus; what was applied stays readable.
         self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this manager knows that a node was removed. Once it does, it does so for good: the applied state may fall back to
+    /// the last snapshot with a restart, this does not.
+    pub fn was_removed(&self, node: &NodeId) -> bool {
+        let heard_of = self.heard_of.read().unwrap_or_else(PoisonError::into_inner);
+        let store = self.read();
+        let applied = store.cluster().map(|cluster| &cluster.removed);
+        heard_of.contains(node) || applied.is_some_and(|removed| removed.contains(node))
+    }
+
+    /// The removed nodes that this manager knows of.
+    pub fn removed_nodes(&self) -> RemovedNodes {
+        let mut all = self
+            .heard_of
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(cluster) = self.read().cluster() {
+            all.learn(&cluster.removed);
+        }
+        all
+    }
+
+    /// Takes over which nodes were removed, as somebody says who is to be believed; gives whether anything is new.
+    pub fn hear_of_removed(&self, removed: &RemovedNodes) -> bool {
+        let mut heard_of = self
+            .heard_of
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        heard_of.learn(removed)
+    }
+
+    /// Forgets what need not be known any more, by the time of what is applied.
+    pub(crate) fn forget_removed(&self, now: Timestamp) {
+        let mut heard_of = self
+            .heard_of
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        heard_of.forget_ended(now);
     }
 
     /// Notified with the index of every applied change.

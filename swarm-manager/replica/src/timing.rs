@@ -32,6 +32,13 @@ pub const QUORUM_CHECK: Duration = Duration::from_millis(250);
 pub const LEADER_SILENCE: Duration = Duration::from_millis(350);
 /// A manager that heard no leader it knows for this long listens to others as well; far above any election.
 pub const STRANGER_SILENCE: Duration = Duration::from_secs(10);
+/// A manager that heard no leader it knows for this long may have missed that one of those it knows was removed. Above any election,
+/// which must not wait for answers.
+pub const AWAY_AFTER: Duration = Duration::from_secs(3);
+/// How long the others may take to say who was removed, before a manager that was away votes or listens.
+pub const NEWS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it then need not ask again: long enough for an election.
+pub const NEWS_HOLD: Duration = Duration::from_secs(2);
 /// How long a call waits for a leader to be elected.
 pub const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// Silence of a manager after which it counts as unreachable.

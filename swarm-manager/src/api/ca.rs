@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use swarm_core::{
     ca::{JoinToken, role_of_secret, trust_bundle, unhex},
-    control::{self, Code, ControlError, NewNode},
+    control::{self, Code, ControlError, NewNode, Reason},
     id::NodeId,
     model::{Availability, Cluster, Role},
     store::Store,
@@ -61,23 +61,23 @@ impl Ca for CaApi {
         let request = request.into_inner();
         let availability = Availability::from_wire(request.availability).map_err(malformed)?;
         running.raft.linearize().await.map_err(refuse)?;
-        let (certificate, transaction) = {
+        let (cluster, node, role, transaction) = {
             let store = running.raft.store().read();
-            let cluster = cluster(&store).map_err(refuse)?;
-            let role = role_of_token(cluster, &request.token).map_err(refuse)?;
-            let node = NodeId::random(&mut SystemRandom);
-            let certificate =
-                issue(cluster, &request.csr_pem, node.clone(), role).map_err(refuse)?;
+            let cluster = cluster(&store).map_err(refuse)?.clone();
+            let role = role_of_token(&cluster, &request.token).map_err(refuse)?;
             let new = NewNode {
-                id: node,
+                id: NodeId::random(&mut SystemRandom),
                 role,
                 availability,
                 addr,
                 manager: None,
             };
+            let id = new.id.clone();
             let transaction = control::add_node(&store, new, now()).map_err(refuse)?;
-            (certificate, transaction)
+            (cluster, id, role, transaction)
         };
+        // Without the store: whatever is to be applied would wait for the signature.
+        let certificate = issue(&cluster, &request.csr_pem, node, role).map_err(refuse)?;
         running.raft.propose(transaction).await.map_err(refuse)?;
         tracing::info!(node = %certificate.node_id, role = ?certificate.role, "node joins");
         Ok(Response::new(certificate.to_wire()))
@@ -94,15 +94,17 @@ impl Ca for CaApi {
             .clone();
         let csr_pem = request.into_inner().csr_pem;
         running.raft.linearize().await.map_err(refuse)?;
-        let certificate = {
+        let (cluster, role) = {
             let store = running.raft.store().read();
             let node = store.node(&id).ok_or_else(|| {
                 let text = format!("node {id} is not a member of this swarm");
-                refuse(ControlError::new(Code::PermissionDenied, text))
+                let removed = ControlError::new(Code::PermissionDenied, text);
+                refuse(removed.because(Reason::NotMember))
             })?;
-            let cluster = cluster(&store).map_err(refuse)?;
-            issue(cluster, &csr_pem, id.clone(), node.role_now()).map_err(refuse)?
+            let cluster = cluster(&store).map_err(refuse)?.clone();
+            (cluster, node.role_now())
         };
+        let certificate = issue(&cluster, &csr_pem, id.clone(), role).map_err(refuse)?;
         tracing::info!(node = %id, role = ?certificate.role, "certificate renewed");
         Ok(Response::new(certificate.to_wire()))
     }

@@ -11,16 +11,17 @@ use std::{
 use futures::Stream;
 use swarm_core::{
     ca::{issuer, trust_bundle},
-    control::{Code, ControlError},
+    control::{Code, ControlError, Reason},
     dispatch::{self, Assignments, Delta},
     id::{NodeId, Random as _},
     leader::{HeartbeatTimes, Left, SessionId},
-    model::{Availability, Role},
+    model::{Availability, CertificateIssuer, Role},
 };
 use swarm_manager_replica::drive::{DriveHandle, Event, Registration};
 use swarm_proto::{
     Wire,
     session::{AgentEvent, Hello, ManagerInfo, Trust, Welcome, split_delta},
+    tls,
     wire::{self, dispatcher_server::Dispatcher},
 };
 use tokio::sync::{
@@ -236,7 +237,8 @@ impl Session {
             let store = self.running.raft.store().read();
             let Some(node) = store.node(&self.node) else {
                 let text = format!("node {} was removed from the swarm", self.node);
-                return Err(Over::Us(ControlError::new(Code::PermissionDenied, text)));
+                let removed = ControlError::new(Code::PermissionDenied, text);
+                return Err(Over::Us(removed.because(Reason::NotMember)));
             };
             let wishes = (node.role_now(), node.spec.availability);
             let assignments = dispatch::assignments_for(&store, &self.node);
@@ -246,6 +248,7 @@ impl Session {
             });
             (assignments, self.running.managers(&store), wishes, trust)
         };
+        let trust = trust.map(named_issuer).transpose()?;
         if let Some(trust) = trust
             && self.sent.trust.as_ref() != Some(&trust)
         {
@@ -376,6 +379,20 @@ impl Session {
     }
 }
 
+/// Whose certificates the node is to have, also in a state from before that was written down: the root's certificate says it. A node that is
+/// told of nobody would renew its certificate for ever.
+fn named_issuer(trust: Trust) -> Result<Trust, Over> {
+    if trust.issuer != CertificateIssuer::default() {
+        return Ok(trust);
+    }
+    let unreadable = |error: tls::TlsError| {
+        let text = format!("the root certificate cannot be read: {error}");
+        Over::Us(ControlError::new(Code::FailedPrecondition, text))
+    };
+    let issuer = tls::root_issuer(&trust.ca_pem).map_err(unreadable)?;
+    Ok(Trust { issuer, ..trust })
+}
+
 fn stopping() -> Over {
     Over::Us(ControlError::new(
         Code::Unavailable,
@@ -396,5 +413,25 @@ impl Running {
             })
         });
         managers.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::new_root;
+
+    #[test]
+    fn the_issuer_is_told_also_if_the_state_does_not_name_it() {
+        let root = new_root().unwrap().cert_pem;
+        let expected = tls::root_issuer(&root).unwrap();
+        for issuer in [CertificateIssuer::default(), expected.clone()] {
+            let trust = Trust {
+                ca_pem: root.clone(),
+                issuer,
+            };
+            let told = named_issuer(trust).map(|trust| trust.issuer);
+            assert!(told.is_ok_and(|issuer| issuer == expected));
+        }
     }
 }

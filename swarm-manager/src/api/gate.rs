@@ -15,13 +15,13 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use swarm_core::{
-    ca::{Method, may_call},
-    control::{Code, ControlError},
+    ca::{Disowned, Method, may_call, standing},
+    control::{Code, ControlError, Reason},
     id::NodeId,
     model::Role,
     store::Store,
 };
-use swarm_manager_replica::timing::LEADER_PATIENCE;
+use swarm_manager_replica::{SharedStore, timing::LEADER_PATIENCE};
 use swarm_proto::tls;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{body::Body, transport::Channel};
@@ -34,10 +34,7 @@ use super::{
 };
 use crate::{
     daemon::{Manager, Running},
-    raft::{
-        node::{Leadership, NO_LEADER},
-        types::Member,
-    },
+    raft::{node::Leadership, types::Member},
 };
 
 /// How long a call may take to arrive.
@@ -199,6 +196,7 @@ impl GateLayer {
             return Ok(Way::Here);
         }
         let running = self.manager.running()?;
+        check_removed(running.raft.store(), &caller, route)?;
         match running.raft.await_speaking_leader(patience).await {
             Leadership::Here { term } => {
                 await_lead(&running, term, patience).await?;
@@ -212,9 +210,7 @@ impl GateLayer {
                 Ok(Way::Leader(channel, member))
             }
             // passed on to us by a manager that does not know of the new leader yet
-            Leadership::Elsewhere(_) | Leadership::Nobody => {
-                Err(ControlError::new(Code::Unavailable, NO_LEADER))
-            }
+            Leadership::Elsewhere(_) | Leadership::Nobody => Err(ControlError::no_leader()),
         }
     }
 
@@ -249,7 +245,32 @@ async fn await_lead(running: &Running, term: u64, patience: Duration) -> Result<
     };
     match tokio::time::timeout(patience, begun).await {
         Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(ControlError::new(Code::Unavailable, NO_LEADER)),
+        Ok(false) | Err(_) => Err(ControlError::no_leader()),
+    }
+}
+
+/// A node that is known to be removed is refused before the leader is asked, also one that speaks for another. What anybody may
+/// call is left to it: it could come without its certificate.
+fn check_removed(store: &SharedStore, caller: &Caller, route: Route) -> Result<(), ControlError> {
+    if route.method.is_some_and(|method| may_call(None, method)) {
+        return Ok(());
+    }
+    let own = match &caller.who {
+        Who::Node { id, .. } => Some(id),
+        Who::Local | Who::Anonymous => None,
+    };
+    let mut who = [caller.via.as_ref(), own].into_iter().flatten();
+    match who.find(|id| store.was_removed(id)) {
+        Some(id) => Err(disowned(id, Disowned::NoMember)),
+        None => Ok(()),
+    }
+}
+
+fn disowned(id: &NodeId, why: Disowned) -> ControlError {
+    let denied = denied(&format!("node {id} {why}"));
+    match why {
+        Disowned::NoMember => denied.because(Reason::NotMember),
+        Disowned::Demoted => denied,
     }
 }
 
@@ -257,34 +278,27 @@ async fn await_lead(running: &Running, term: u64, patience: Duration) -> Result<
 /// itself only.
 fn check_membership(store: &Store, caller: &Caller, route: Route) -> Result<(), ControlError> {
     let who = match &caller.who {
-        Who::Node { id, role } => Some((id, role)),
+        Who::Node { id, role } => Some((id, *role)),
         Who::Local | Who::Anonymous => None,
     };
     if let Some(via) = &caller.via
         && who.is_none_or(|(id, _)| id != via)
+        && standing(store, via, Role::Manager).is_err()
     {
-        let vouches = store.node(via);
-        if vouches.is_none_or(|node| node.spec.role != Role::Manager) {
-            return Err(denied(&format!("node {via} is no longer a manager")));
-        }
+        return Err(disowned(via, Disowned::Demoted));
     }
     let Some((id, role)) = who else {
         return Ok(());
     };
-    let node = store
-        .node(id)
-        .ok_or_else(|| denied(&format!("node {id} is not a member of this swarm")))?;
-    let demoted = *role == Role::Manager && node.spec.role == Role::Worker;
     let leaving = route.method == Some(Method::Raft); // a demoted manager may still leave raft
-    if demoted
-        && !leaving
-        && !route
-            .method
-            .is_some_and(|m| may_call(Some(Role::Worker), m))
-    {
-        return Err(denied(&format!("node {id} is no longer a manager")));
+    let as_worker = route
+        .method
+        .is_some_and(|m| may_call(Some(Role::Worker), m));
+    match standing(store, id, role) {
+        Ok(()) => Ok(()),
+        Err(Disowned::Demoted) if leaving || as_worker => Ok(()),
+        Err(why) => Err(disowned(id, why)),
     }
-    Ok(())
 }
 
 /// Who makes a call, if they may make such calls at all. Only what goes to the leader is passed on by managers.

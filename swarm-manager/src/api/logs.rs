@@ -10,7 +10,7 @@ use std::{
 
 use futures::Stream;
 use swarm_core::{
-    control::{Code, ControlError},
+    control::{Code, ControlError, Reason},
     id::{NodeId, Random as _},
     store::Store,
 };
@@ -296,7 +296,7 @@ async fn removed(running: &Running, node: &NodeId) {
 
 fn not_a_member(node: &NodeId) -> ControlError {
     let text = format!("node {node} is not a member of this swarm");
-    ControlError::new(Code::PermissionDenied, text)
+    ControlError::new(Code::PermissionDenied, text).because(Reason::NotMember)
 }
 
 /// Opens a request and tells the agents concerned; gives a warning for each node that is not there.

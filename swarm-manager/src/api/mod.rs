@@ -11,19 +11,16 @@ pub(crate) mod local;
 pub(crate) mod logs;
 pub(crate) mod raft;
 
-use swarm_core::control::{Code, ControlError};
+use swarm_core::control::ControlError;
 use swarm_proto::{ConvertError, status};
 use tonic::{Status, metadata::MetadataValue};
-
-use crate::raft::node::{LEADER_MOVED, NO_LEADER};
 
 /// Header of an answer that says: we do not lead and did nothing.
 pub(crate) const NOT_LEADER: &str = "swarm-not-leader";
 
 /// A refusal for the wire.
 pub(crate) fn refuse(error: ControlError) -> Status {
-    let moved = error.code == Code::Unavailable
-        && (error.message == NO_LEADER || error.message.starts_with(LEADER_MOVED));
+    let moved = error.is_not_leading();
     let mut status = status::to_status(error);
     if moved {
         let yes = MetadataValue::from_static("1");

@@ -24,7 +24,10 @@ use swarm_proto::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{caller, malformed, refuse};
+use super::{
+    caller::{self, Caller},
+    malformed, refuse,
+};
 use crate::{
     daemon::{Manager, Running},
     raft::{
@@ -50,26 +53,25 @@ impl RaftApi {
     }
 
     /// The consensus and who speaks to it, if anything they say may be taken.
-    fn hear<T>(&self, request: &Request<T>) -> Result<(Arc<Running>, NodeId), Status> {
+    async fn hear(&self, caller: Caller) -> Result<(Arc<Running>, NodeId), Status> {
         let running = self.manager.running().map_err(refuse)?;
-        let caller = caller::of_request(request)?;
         let sender = caller.node().cloned().map_err(refuse)?;
-        if running.raft.may_speak(sender.as_str()) {
+        if running.raft.may_speak(&sender) {
+            running.raft.news().catch_up().await;
+        }
+        if running.raft.may_speak(&sender) {
             return Ok((running, sender));
         }
-        Err(refuse(ControlError::new(
-            Code::PermissionDenied,
-            format!("node {sender} is not a member of raft"),
-        )))
+        Err(refuse(not_a_member(&sender)))
     }
 
     /// A message and the consensus it is for, if it is taken of the caller. `what` gives the member it speaks as, and what for.
-    fn receive<Q: DeserializeOwned>(
+    async fn receive<Q: DeserializeOwned>(
         &self,
         request: Request<RaftMessage>,
         what: impl FnOnce(&Q) -> (RaftId, Message),
     ) -> Result<(Arc<Running>, Q), Status> {
-        let (running, sender) = self.hear(&request)?;
+        let (running, sender) = self.hear(caller::of_request(&request)?).await?;
         let message = request.into_inner();
         meant_for_us(&running, message.target)?;
         let body =
@@ -80,8 +82,15 @@ impl RaftApi {
     }
 }
 
+fn not_a_member(node: &NodeId) -> ControlError {
+    ControlError::new(
+        Code::PermissionDenied,
+        format!("node {node} is not a member of raft"),
+    )
+}
+
 fn admit(running: &Running, sender: &NodeId, number: RaftId, what: Message) -> Result<(), Status> {
-    if running.raft.admits(sender.as_str(), number, what) {
+    if running.raft.admits(sender, number, what) {
         return Ok(());
     }
     Err(refuse(ControlError::new(
@@ -124,11 +133,31 @@ impl raft_server::Raft for RaftApi {
         let request = request.into_inner();
         let addr = SocketAddr::from_wire(request.addr).map_err(malformed)?;
         // Not with this call: a change of the members that is dropped half way needs two majorities until it is finished.
-        let join = async move { join(&running, &node, addr, request.raft_id).await };
+        let joining = Arc::clone(&running);
+        let join = async move { join(&joining, &node, addr, request.raft_id).await };
         let joined = tokio::spawn(join).await;
         let joined = joined.map_err(|error| Status::internal(error.to_string()))?;
         let raft_id = joined.map_err(refuse)?;
-        Ok(Response::new(wire::JoinReply { raft_id }))
+        Ok(Response::new(wire::JoinReply {
+            raft_id,
+            removed: Some(running.raft.store().removed_nodes().to_wire()),
+        }))
+    }
+
+    async fn get_removed_nodes(
+        &self,
+        request: Request<wire::Empty>,
+    ) -> Result<Response<wire::RemovedNodes>, Status> {
+        let running = self.manager.running().map_err(refuse)?;
+        let caller = caller::of_request(&request)?;
+        let asks = caller.node().map_err(refuse)?;
+        let mut members = running.raft.members().into_values();
+        let is_member = members.any(|member| member.node_id == asks.as_str());
+        if !is_member || running.raft.store().was_removed(asks) {
+            return Err(refuse(not_a_member(asks)));
+        }
+        let removed = running.raft.store().removed_nodes();
+        Ok(Response::new(removed.to_wire()))
     }
 
     async fn leave(
@@ -150,7 +179,7 @@ impl raft_server::Raft for RaftApi {
     ) -> Result<Response<RaftMessage>, Status> {
         let what =
             |entries: &AppendEntriesRequest<TypeConfig>| (speaker(&entries.vote), Message::Entries);
-        let (running, entries) = self.receive(request, what)?;
+        let (running, entries) = self.receive(request, what).await?;
         let answer = running.raft.append_entries(entries).await;
         reply(&answer.map_err(refuse)?)
     }
@@ -160,7 +189,7 @@ impl raft_server::Raft for RaftApi {
             let by_transfer = vote.leadership_transfer;
             (speaker(&vote.vote), Message::Vote { by_transfer })
         };
-        let (running, vote) = self.receive(request, what)?;
+        let (running, vote) = self.receive(request, what).await?;
         reply(&running.raft.raft().vote(vote).await.map_err(failed)?)
     }
 
@@ -169,7 +198,7 @@ impl raft_server::Raft for RaftApi {
         request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
         let what = |vote: &VoteRequest<TypeConfig>| (speaker(&vote.vote), Message::PreVote);
-        let (running, vote) = self.receive(request, what)?;
+        let (running, vote) = self.receive(request, what).await?;
         reply(&running.raft.raft().pre_vote(vote).await.map_err(failed)?)
     }
 
@@ -180,7 +209,7 @@ impl raft_server::Raft for RaftApi {
         let what = |transfer: &TransferLeaderRequest<TypeConfig>| {
             (speaker(transfer.from_leader()), Message::Transfer)
         };
-        let (running, transfer) = self.receive(request, what)?;
+        let (running, transfer) = self.receive(request, what).await?;
         let handled = running.raft.raft().handle_transfer_leader(transfer);
         reply(&handled.await.map_err(failed)?)
     }
@@ -189,7 +218,7 @@ impl raft_server::Raft for RaftApi {
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<RaftMessage>, Status> {
-        let (running, sender) = self.hear(&request)?;
+        let (running, sender) = self.hear(caller::of_request(&request)?).await?;
         let Ok(_only) = self.installing.try_lock() else {
             return Err(Status::resource_exhausted(
                 "another snapshot is just arriving here",
@@ -197,12 +226,14 @@ impl raft_server::Raft for RaftApi {
         };
         let mut chunks = request.into_inner();
         let mut incoming = Incoming::new(running.raft.snapshot_dir().clone());
+        let mut speaks_as = None;
         while let Some(chunk) = next_chunk(&mut chunks).await? {
             if let Some(Part::Header(header)) = &chunk.part {
                 meant_for_us(&running, header.target)?;
                 let vote =
                     vote_of(header).map_err(|error| Status::invalid_argument(error.to_string()))?;
                 admit(&running, &sender, speaker(&vote), Message::Snapshot)?;
+                speaks_as = Some(speaker(&vote));
             }
             incoming = on_disk(move || {
                 incoming.accept(chunk)?;
@@ -211,6 +242,10 @@ impl raft_server::Raft for RaftApi {
             .await?;
         }
         let (vote, meta, snapshot) = on_disk(move || incoming.finish()).await?;
+        // It took its time; the sender may have been removed meanwhile.
+        if let Some(number) = speaks_as {
+            admit(&running, &sender, number, Message::Snapshot)?;
+        }
         let snapshot = Snapshot { meta, snapshot };
         let installed = running.raft.install_snapshot(vote, snapshot).await;
         reply(&installed.map_err(refuse)?)

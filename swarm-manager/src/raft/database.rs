@@ -9,7 +9,7 @@ use std::{
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use swarm_core::lock::SecretKey;
+use swarm_core::{ca::RemovedNodes, lock::SecretKey};
 
 use super::{
     seal::{KeyError, Sealer},
@@ -31,6 +31,7 @@ pub(crate) mod key {
     pub(crate) const VOTE: &str = "vote";
     pub(crate) const PURGED: &str = "purged";
     pub(crate) const SNAPSHOTS: &str = "snapshots";
+    pub(crate) const REMOVED: &str = "removed";
 }
 
 /// Which member of Raft this manager is. Written once, by init or join, before Raft starts.
@@ -81,6 +82,7 @@ pub(crate) struct StateDb {
     path: PathBuf,
     snapshots: SnapshotDir,
     changing_snapshots: Arc<Mutex<()>>,
+    noting_removed: Arc<Mutex<()>>,
     /// Held as long as the database is open.
     _lock: Option<Arc<DirLock>>,
 }
@@ -184,6 +186,7 @@ impl StateDb {
             database: Arc::new(database),
             snapshots: SnapshotDir::new(dir),
             changing_snapshots: Arc::default(),
+            noting_removed: Arc::default(),
             sealer,
             path,
             _lock: Some(Arc::new(lock)),
@@ -199,6 +202,7 @@ impl StateDb {
             database: Arc::new(database),
             snapshots: SnapshotDir::new(dir),
             changing_snapshots: Arc::default(),
+            noting_removed: Arc::default(),
             sealer,
             path: dir.join(FILE),
             _lock: None,
@@ -238,6 +242,21 @@ impl StateDb {
             self.put_meta(key::SNAPSHOTS, &all)?;
         }
         Ok(changed)
+    }
+
+    /// The removed nodes that were noted last.
+    pub(crate) fn removed(&self) -> io::Result<RemovedNodes> {
+        Ok(self.meta(key::REMOVED)?.unwrap_or_default())
+    }
+
+    /// Notes the removed nodes as `current` gives them when it is this write's turn, synced: what only grows is never replaced by
+    /// what it was before.
+    pub(crate) fn note_removed(&self, current: impl FnOnce() -> RemovedNodes) -> io::Result<()> {
+        let _alone = self
+            .noting_removed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.put_meta(key::REMOVED, &current())
     }
 
     /// What seals the values.
@@ -281,7 +300,8 @@ impl StateDb {
         txn.commit().map_err(io::Error::other)
     }
 
-    /// Replaces everything with a snapshot and what belongs to it, in one write: the log is empty behind it.
+    /// Replaces everything with a snapshot and what belongs to it, in one write: the log is empty behind it. Which nodes were
+    /// removed is what the snapshot says: others who said so are of another cluster from now on.
     pub(crate) fn replace(
         &self,
         member: &ThisMember,
@@ -303,6 +323,7 @@ impl StateDb {
                 meta.insert(name, sealed.as_slice())
                     .map_err(io::Error::other)?;
             }
+            meta.remove(key::REMOVED).map_err(io::Error::other)?;
             let mut log = txn.open_table(LOG).map_err(io::Error::other)?;
             log.retain(|_, _| false).map_err(io::Error::other)?;
         }

@@ -9,6 +9,7 @@
 pub(crate) mod database;
 pub(crate) mod log_store;
 mod log_writer;
+pub(crate) mod news;
 pub(crate) mod node;
 mod overlay;
 pub(crate) mod rebuild;

@@ -3,13 +3,14 @@
 use std::{io, ops::Deref, sync::Arc};
 
 use swarm_core::{id::Random, time::Timestamp};
-pub(crate) use swarm_manager_replica::{LEADER_MOVED, Leadership, NO_LEADER};
+pub(crate) use swarm_manager_replica::Leadership;
 use swarm_manager_replica::{Platform, config};
 use swarm_proto::tls;
 
 use super::{
     database::{StateDb, ThisMember},
     log_store,
+    news::News,
     snapshot::SnapshotDir,
     transport::Transport,
     types::TypeConfig,
@@ -56,6 +57,7 @@ pub(crate) struct RaftNode {
     node: swarm_manager_replica::RaftNode<Process>,
     this: ThisMember,
     db: StateDb,
+    news: Arc<News>,
 }
 
 impl Deref for RaftNode {
@@ -75,10 +77,11 @@ impl RaftNode {
     ) -> Result<Self, StartError> {
         let machine = StateMachine::open(db.clone())?;
         let store = machine.shared();
+        let transport = Transport::new(Arc::clone(&identity), store.clone());
         let raft = openraft::Raft::new(
             this.raft_id,
             config()?,
-            Transport::new(identity),
+            transport.clone(),
             log_store::open(db.clone())?,
             machine,
         )
@@ -86,10 +89,14 @@ impl RaftNode {
         .map_err(|error| StartError::Raft(error.to_string()))?;
         let (id, member) = (this.raft_id, this.member.clone());
         let node = swarm_manager_replica::RaftNode::new(Process, raft, store, id, member).await;
+        let node = node.map_err(|error| StartError::Raft(error.to_string()))?;
+        let news = News::new(node.clone(), db.clone(), identity);
+        transport.ask_for_news(&news);
         Ok(Self {
-            node: node.map_err(|error| StartError::Raft(error.to_string()))?,
+            node,
             this,
             db: db.clone(),
+            news,
         })
     }
 
@@ -101,6 +108,11 @@ impl RaftNode {
     /// The state on disk.
     pub(crate) fn db(&self) -> &StateDb {
         &self.db
+    }
+
+    /// Who was removed while this manager was away.
+    pub(crate) fn news(&self) -> &Arc<News> {
+        &self.news
     }
 
     pub(crate) fn this(&self) -> &ThisMember {

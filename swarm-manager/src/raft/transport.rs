@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,10 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use swarm_core::id::NodeId;
-use swarm_manager_replica::timing::{APPEND_TIMEOUT, STALL};
+use swarm_manager_replica::{
+    SharedStore,
+    timing::{APPEND_TIMEOUT, STALL},
+};
 use swarm_proto::{
     MAX_MESSAGE_BYTES, tls,
     wire::{self, RaftMessage, raft_client::RaftClient},
@@ -30,6 +33,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, transport::Channel};
 
 use super::{
+    news::News,
     snapshot::{SnapshotData, header, pieces},
     types::{LogId, Member, RaftId, TypeConfig, Vote, decode, encode},
 };
@@ -50,14 +54,24 @@ const INSTALL_TIMEOUT: Duration = Duration::from_mins(10);
 pub(crate) struct Transport {
     identity: Arc<tls::Identity>,
     peers: Arc<Mutex<BTreeMap<RaftId, Arc<Peer>>>>,
+    store: SharedStore,
+    /// Not before the consensus runs that it is part of.
+    news: Arc<OnceLock<Weak<News>>>,
 }
 
 impl Transport {
-    pub(crate) fn new(identity: Arc<tls::Identity>) -> Self {
+    pub(crate) fn new(identity: Arc<tls::Identity>, store: SharedStore) -> Self {
         Self {
             identity,
             peers: Arc::default(),
+            store,
+            news: Arc::default(),
         }
+    }
+
+    /// From now on the others are asked who was removed before they are asked for votes.
+    pub(super) fn ask_for_news(&self, news: &Arc<News>) {
+        self.news.get_or_init(|| Arc::downgrade(news));
     }
 }
 
@@ -77,7 +91,11 @@ impl RaftNetworkFactory<TypeConfig> for Transport {
             peers.insert(target, Arc::clone(&peer));
             peer
         });
-        Connection { target, peer }
+        Connection {
+            target,
+            peer,
+            all: self.clone(),
+        }
     }
 }
 
@@ -159,9 +177,27 @@ fn connect(
 pub(crate) struct Connection {
     target: RaftId,
     peer: Arc<Peer>,
+    all: Transport,
 }
 
 impl Connection {
+    /// Refuses to speak to a node that was removed: what it answers must not count, and the membership here may be older than that.
+    fn check_wanted(&self) -> io::Result<()> {
+        let node = self.peer.member.node_id.parse::<NodeId>();
+        if node.is_ok_and(|node| self.all.store.was_removed(&node)) {
+            let text = format!("node {} was removed", self.peer.member.node_id);
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        Ok(())
+    }
+
+    /// Before a vote: one that a removed manager gives must not count.
+    async fn catch_up(&self) {
+        if let Some(news) = self.all.news.get().and_then(Weak::upgrade) {
+            news.catch_up().await;
+        }
+    }
+
     /// One request and its reply within `limit`.
     async fn call<Q, A, F>(
         &self,
@@ -176,12 +212,14 @@ impl Connection {
         F: Future<Output = Result<Response<RaftMessage>, Status>>,
     {
         let exchange = async {
+            self.check_wanted()?;
             let message = RaftMessage {
                 target: self.target,
                 body: encode(request)?,
             };
             let reply = send(way.client()?, Request::new(message)).await;
             way.answered();
+            self.check_wanted()?; // it may have become known while we waited
             decode::<A>(&reply.map_err(io::Error::other)?.into_inner().body)
         };
         match tokio::time::timeout(limit, exchange).await {
@@ -243,6 +281,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.catch_up().await;
         let (way, limit) = (&self.peer.short, option.hard_ttl());
         self.call(way, &rpc, limit, |mut client, message| async move {
             client.vote(message).await
@@ -255,6 +294,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.catch_up().await;
         let (way, limit) = (&self.peer.short, option.hard_ttl());
         self.call(way, &rpc, limit, |mut client, message| async move {
             client.pre_vote(message).await
@@ -282,6 +322,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         _option: RPCOption, // its limit is for small messages
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let send = async {
+            self.check_wanted()?;
             let mut client = self.peer.long.client()?;
             let (chunks, moved) = stream_snapshot(self.target, &vote, &snapshot)?;
             let reply = moving(moved, client.install_snapshot(chunks)).await?;

@@ -134,7 +134,8 @@ fn before(cluster: &Cluster, request: &Request) {
         | Request::CreateNetwork { .. }
         | Request::SetRole { .. }
         | Request::SetAvailability { .. }
-        | Request::RotateToken { .. } => {}
+        | Request::RotateToken { .. }
+        | Request::RemoveNode { .. } => {}
     }
 }
 
@@ -171,6 +172,7 @@ fn after(cluster: &Cluster, request: &Request, floor: u64, answer: &Answer) {
         | Request::SetImage { .. }
         | Request::SetRole { .. }
         | Request::SetAvailability { .. }
-        | Request::RotateToken { .. } => {}
+        | Request::RotateToken { .. }
+        | Request::RemoveNode { .. } => {}
     }
 }

@@ -25,6 +25,8 @@ pub enum Sabotage {
     AddressTwice,
     /// A manager answers reads without asking the others whether it still leads.
     StaleReads,
+    /// The cluster does not remember which nodes were removed.
+    RemovalsForgotten,
 }
 
 /// Locks; a panic of another task has been reported by then.

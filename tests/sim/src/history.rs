@@ -11,7 +11,8 @@ use swarm_core::store::Store;
 use crate::{
     ground::{Ground, lock},
     invariants::{
-        acknowledged_writes_stay, addresses_are_unique, linearizable, one_leader, same_state,
+        acknowledged_writes_stay, addresses_are_unique, linearizable, one_leader,
+        removed_are_unheard, same_state,
     },
     raft::types::{Command, LogId, RaftId},
 };
@@ -43,6 +44,7 @@ pub(crate) struct History {
     pub(crate) leaders: one_leader::Leaders,
     pub(crate) order: linearizable::Order,
     pub(crate) acknowledged: acknowledged_writes_stay::Acknowledged,
+    pub(crate) removals: removed_are_unheard::Removals,
     violation: Option<String>,
 }
 
@@ -57,6 +59,7 @@ impl SharedHistory {
                 leaders: one_leader::Leaders::default(),
                 order: linearizable::Order::default(),
                 acknowledged: acknowledged_writes_stay::Acknowledged::default(),
+                removals: removed_are_unheard::Removals::default(),
                 violation: None,
             }),
         })
@@ -64,11 +67,16 @@ impl SharedHistory {
 
     /// The first invariant that broke, if any.
     pub(crate) fn violation(&self) -> Option<String> {
-        lock(&self.inner).violation.clone()
+        lock(&self.inner).violation().cloned()
     }
 }
 
 impl History {
+    /// The first invariant that broke, if any.
+    pub(crate) fn violation(&self) -> Option<&String> {
+        self.violation.as_ref()
+    }
+
     /// Notes the first violation; later ones follow from it.
     pub(crate) fn judge(&mut self, verdict: Result<(), String>) {
         if let Err(violation) = verdict {
@@ -96,9 +104,11 @@ impl History {
         if let Some(command) = command {
             // A transaction may be refused; then it is refused everywhere.
             let outcome = self.store.apply(id.index, command.0.clone());
-            if let Err(refusal) = outcome {
-                self.ground
-                    .trace(format_args!("refused {} {refusal}", id.index));
+            match outcome {
+                Ok(_events) => self.removals.committed(id.index, command),
+                Err(refusal) => self
+                    .ground
+                    .trace(format_args!("refused {} {refusal}", id.index)),
             }
             let verdict = addresses_are_unique::check(&self.store);
             self.judge(verdict);
@@ -107,12 +117,14 @@ impl History {
 
     /// A member has applied an entry that changes objects.
     pub(crate) fn changed(&mut self, member: RaftId, store: &Store) {
+        self.removals.knows(member, store.index());
         let verdict = same_state::check_changes(self, member, store);
         self.judge(verdict);
     }
 
     /// A member's whole state, when it makes or gets a snapshot.
     pub(crate) fn whole_state(&mut self, member: RaftId, store: &Store) {
+        self.removals.knows(member, store.index());
         let verdict = same_state::check_whole(self, member, store);
         self.judge(verdict);
     }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use swarm_core::model::Role;
+use swarm_manager_replica::Snapshots as _;
 
 use crate::{
     cluster::{Cluster, Host, Wish},
@@ -96,15 +97,23 @@ async fn find_leader(cluster: &Arc<Cluster>, host: HostId) -> Option<Arc<Process
 async fn join(cluster: &Arc<Cluster>, host: &Host) {
     let asked = async {
         let leader = find_leader(cluster, host.id).await?;
-        let number = leader.join(host.id, 0).await.ok()?;
+        let given = leader.join(host.id, 0).await.ok()?;
         cluster.network.stream(leader.host, host.id).await.ok()?;
-        Some(number)
+        Some(given)
     };
-    let Some(number) = within(JOIN_TIMEOUT, asked).await.flatten() else {
+    let Some((number, removed, index)) = within(JOIN_TIMEOUT, asked).await.flatten() else {
         sleep(cluster.ground.millis(100, 1000)).await;
         return;
     };
     host.disk.wipe();
+    let noted = host.disk.open().note_removed(move || removed).await;
+    if let Err(error) = noted {
+        cluster
+            .ground
+            .trace(format_args!("host {}: no join: {error}", host.id));
+        return;
+    }
+    lock(&cluster.history.inner).removals.knows(number, index);
     *lock(&host.member) = Some(number);
     if let Err(error) = Process::start(cluster, host.id, number).await {
         cluster

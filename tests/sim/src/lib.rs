@@ -19,6 +19,7 @@ mod keeper;
 mod manager;
 mod nemesis;
 mod network;
+mod outcasts;
 mod raft;
 mod requests;
 mod scenario;

@@ -7,6 +7,7 @@ use std::{
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use swarm_core::{
+    ca::RemovedNodes,
     control::{Code, ControlError},
     id::{NodeId, Random},
     store::{Store, Transaction},
@@ -89,7 +90,7 @@ impl Process {
         let transport = Transport {
             cluster: Arc::clone(cluster),
             host,
-            node_id: at.node_id.to_string(),
+            node_id: at.node_id.clone(),
             db: db.clone(),
         };
         let config = config().map_err(|error| error.to_string())?;
@@ -214,12 +215,19 @@ impl Process {
         self.cluster.ground.trace(trace);
     }
 
-    /// Gives a node that is to be a manager a number (`raft_id` 0), or makes it a voter.
-    pub(crate) async fn join(&self, host: HostId, raft_id: RaftId) -> Result<RaftId, ControlError> {
+    /// Gives a node that is to be a manager a number (`raft_id` 0), or makes it a voter; says which nodes were removed, and up to
+    /// which place in the log that is all of them.
+    pub(crate) async fn join(
+        &self,
+        host: HostId,
+        raft_id: RaftId,
+    ) -> Result<(RaftId, RemovedNodes, u64), ControlError> {
         let joining = self.cluster.host(host);
         let (node, addr) = (&joining.node_id, joining.manager_addr());
         let reachable = self.reach(host);
-        self.spoken(self.raft.join(node, addr, raft_id, reachable).await)
+        let number = self.spoken(self.raft.join(node, addr, raft_id, reachable).await)?;
+        let (index, removed) = (self.store().read().index(), self.store().removed_nodes());
+        Ok((number, removed, index))
     }
 
     /// Asks the joining manager for an answer.

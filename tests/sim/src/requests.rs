@@ -63,6 +63,9 @@ pub(crate) enum Request {
     RotateToken {
         role: Role,
     },
+    RemoveNode {
+        node: NodeId,
+    },
 }
 
 /// What was answered.
@@ -184,6 +187,7 @@ impl Process {
                 self.update_node(store, node, now, |spec| spec.availability = *availability)
             }
             Request::RotateToken { role } => control::rotate_token(store, *role, now, &mut dice),
+            Request::RemoveNode { node } => control::remove_node(store, node, true, now),
         }
     }
 }

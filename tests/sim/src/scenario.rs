@@ -10,6 +10,7 @@ use openraft::{AsyncRuntime as _, async_runtime::watch::WatchReceiver as _};
 use openraft_rt_sim::SimRuntime;
 use swarm_core::{
     control::{self, InitRequest, NewNode},
+    id::NodeId,
     model::{Availability, ClusterSpec, Role},
     store::Transaction,
 };
@@ -21,12 +22,14 @@ use crate::{
     invariants::{acknowledged_writes_stay, allocated_is_live, same_state, services_run},
     keeper,
     manager::Process,
-    nemesis, session,
+    nemesis, outcasts, session,
 };
 
 /// Hosts, at least and at most.
 const HOSTS: (u64, u64) = (4, 6);
 const CLIENTS: usize = 3;
+/// Nodes that are removed while faults happen.
+const OUTCASTS: usize = 2;
 /// How long faults go on, milliseconds.
 const CHAOS_MS: (u64, u64) = (7_000, 16_000);
 /// How long the cluster may take to come to rest.
@@ -106,13 +109,16 @@ pub fn run(options: Options) -> Outcome {
 }
 
 async fn whole_life(cluster: &Arc<Cluster>) -> Result<(), String> {
-    set_up(cluster).await?;
+    let outcasts = set_up(cluster).await?;
     let names = Arc::new(Mutex::default());
     cluster.chaos.store(true, Ordering::Relaxed);
     for _ in 0..CLIENTS {
         spawn(clients::run(Arc::clone(cluster), Arc::clone(&names)));
     }
     spawn(nemesis::run(Arc::clone(cluster)));
+    for node in outcasts {
+        spawn(outcasts::live(Arc::clone(cluster), node));
+    }
     let end = elapsed() + cluster.ground.millis(CHAOS_MS.0, CHAOS_MS.1);
     while elapsed() < end && cluster.history.violation().is_none() {
         sleep(POLL).await;
@@ -152,8 +158,8 @@ async fn whole_life(cluster: &Arc<Cluster>) -> Result<(), String> {
     }
 }
 
-/// The first manager makes the cluster, the other nodes join, one or two or four of them as managers.
-async fn set_up(cluster: &Arc<Cluster>) -> Result<(), String> {
+/// The first manager makes the cluster, the other nodes join, two to four of them as managers. Gives the nodes that have no host.
+async fn set_up(cluster: &Arc<Cluster>) -> Result<Vec<NodeId>, String> {
     let first = cluster.host(0);
     let raft_id = cluster.ground.below(1 << 48) + 1;
     *lock(&first.member) = Some(raft_id);
@@ -183,7 +189,28 @@ async fn set_up(cluster: &Arc<Cluster>) -> Result<(), String> {
         spawn(session::work(Arc::clone(cluster), host));
         spawn(session::talk(Arc::clone(cluster), host));
     }
-    until(cluster, "set-up", || at_rest(cluster).is_ok()).await
+    until(cluster, "set-up", || at_rest(cluster).is_ok()).await?;
+    add_outcasts(cluster).await
+}
+
+/// Nodes without a host: there is no rest until they are gone.
+async fn add_outcasts(cluster: &Arc<Cluster>) -> Result<Vec<NodeId>, String> {
+    let leader = cluster.leader().ok_or("nobody leads")?;
+    let mut outcasts = Vec::new();
+    for _ in 0..OUTCASTS {
+        let node = NewNode {
+            id: NodeId::random(&mut Dice(&cluster.ground)),
+            role: Role::Worker,
+            availability: Availability::Active,
+            addr: None,
+            manager: None,
+        };
+        outcasts.push(node.id.clone());
+        let now = cluster.host(leader.host).now();
+        let joins = control::add_node(&leader.store().read(), node, now);
+        propose(&leader, joins.map_err(|error| error.to_string())?).await?;
+    }
+    Ok(outcasts)
 }
 
 async fn propose(process: &Process, transaction: Transaction) -> Result<(), String> {

@@ -102,6 +102,12 @@ fn an_address_given_twice_is_found() {
 }
 
 #[test]
+fn a_removed_node_that_is_listened_to_is_found() {
+    let violation = found(Sabotage::RemovalsForgotten);
+    assert!(violation.contains("which was removed at"), "{violation}");
+}
+
+#[test]
 fn stale_reads_are_found() {
     let violation = found(Sabotage::StaleReads);
     assert!(violation.contains("a read saw the state at"), "{violation}");

@@ -10,8 +10,6 @@ use swarm_core::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::refusal::NO_LEADER;
-
 /// What the leader hears from the sessions of agents.
 #[derive(Debug)]
 pub enum Event {
@@ -112,9 +110,7 @@ impl DriveHandle {
     ) -> Result<(), ControlError> {
         let (reply, answer) = oneshot::channel();
         self.send(Event::Register(Box::new(make(reply)))).await?;
-        answer
-            .await
-            .map_err(|_| ControlError::new(Code::Unavailable, NO_LEADER))?
+        answer.await.map_err(|_| ControlError::no_leader())?
     }
 
     /// Whether a session is still the current one.

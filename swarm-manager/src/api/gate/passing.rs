@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use swarm_core::control::{Code, ControlError};
+use swarm_core::control::ControlError;
 use swarm_manager_replica::timing::LEADER_PATIENCE;
 use tokio::time::Instant;
 use tonic::{Status, body::Body, transport::Channel};
@@ -22,10 +22,7 @@ use super::{
 };
 use crate::{
     api::{NOT_LEADER, refuse},
-    raft::{
-        node::{Leadership, NO_LEADER},
-        types::Member,
-    },
+    raft::{node::Leadership, types::Member},
 };
 
 /// How long the news of another leader may take after one said that it does not lead.
@@ -206,7 +203,7 @@ impl Unanswered {
             )));
         }
         tracing::debug!(error = %self, "the leader was not reached");
-        is_last.then(|| refuse(ControlError::new(Code::Unavailable, NO_LEADER)))
+        is_last.then(|| refuse(ControlError::no_leader()))
     }
 
     /// Whether the call never left this host.

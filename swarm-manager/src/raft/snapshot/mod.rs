@@ -7,7 +7,7 @@ mod wire;
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use swarm_core::store::Store;
+use swarm_core::{ca::RemovedNodes, store::Store};
 use swarm_manager_replica::Snapshots;
 pub(crate) use swarm_manager_replica::content::{read_store, write_store};
 
@@ -93,6 +93,18 @@ impl Snapshots for StateDb {
             Ok(store)
         })
         .await
+    }
+
+    fn removed(&self) -> io::Result<RemovedNodes> {
+        Self::removed(self)
+    }
+
+    async fn note_removed(
+        &self,
+        current: impl FnOnce() -> RemovedNodes + Send + 'static,
+    ) -> io::Result<()> {
+        let db = self.clone();
+        blocking(move || Self::note_removed(&db, current)).await
     }
 }
 

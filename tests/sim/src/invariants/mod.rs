@@ -6,6 +6,7 @@ pub(crate) mod agents_move_forward;
 pub(crate) mod allocated_is_live;
 pub(crate) mod linearizable;
 pub(crate) mod one_leader;
+pub(crate) mod removed_are_unheard;
 pub(crate) mod same_state;
 pub(crate) mod secrets_stay;
 pub(crate) mod services_run;

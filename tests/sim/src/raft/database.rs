@@ -22,6 +22,7 @@ pub(crate) mod key {
     pub(crate) const VOTE: &str = "vote";
     pub(crate) const PURGED: &str = "purged";
     pub(crate) const SNAPSHOT: &str = "snapshot";
+    pub(crate) const REMOVED: &str = "removed";
 }
 
 /// After which write the host dies at once.
@@ -66,7 +67,8 @@ impl Write {
         match sabotage {
             Some(Sabotage::VoteNotSynced) => self.is(CrashPoint::AfterVote),
             Some(Sabotage::AppendNotSynced) => self.is(CrashPoint::AfterAppend),
-            Some(Sabotage::AddressTwice | Sabotage::StaleReads) | None => false,
+            Some(Sabotage::AddressTwice | Sabotage::StaleReads | Sabotage::RemovalsForgotten)
+            | None => false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The managers' state machine with the simulation's eyes on it; and with the fault that gives an address twice.
+//! The managers' state machine with the simulation's eyes on it; and with the faults that change what is applied.
 
 use std::{io, sync::Arc};
 
@@ -7,7 +7,10 @@ use openraft::{
     EntryPayload, OptionalSend,
     storage::{EntryResponder, RaftStateMachine},
 };
-use swarm_core::store::{Change, Object, Store, Transaction};
+use swarm_core::{
+    ca::RemovedNodes,
+    store::{Change, Object, Store, Transaction},
+};
 use swarm_manager_replica::{Builder, SharedStore, StateMachine, types::Snapshot};
 
 use super::{
@@ -72,6 +75,11 @@ impl Observed {
             (self.sabotage, &mut entry.payload)
         {
             give_address_twice(&mut command.0, &self.shared().read());
+        }
+        if let (Some(Sabotage::RemovalsForgotten), EntryPayload::Normal(command)) =
+            (self.sabotage, &mut entry.payload)
+        {
+            forget_removals(&mut command.0);
         }
         entry
     }
@@ -142,6 +150,19 @@ impl RaftStateMachine<TypeConfig> for Observed {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<SnapshotData>>> {
         self.inner().get_current_snapshot().await
+    }
+}
+
+/// What a cluster would do that lets its certificates speak for themselves.
+fn forget_removals(transaction: &mut Transaction) {
+    for change in &mut transaction.changes {
+        if let Change::Put {
+            object: Object::Cluster(cluster),
+            ..
+        } = change
+        {
+            cluster.removed = RemovedNodes::default();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use swarm_core::store::Store;
+use swarm_core::{ca::RemovedNodes, store::Store};
 use swarm_manager_replica::{
     Snapshots,
     content::{read_store, write_store},
@@ -73,5 +73,16 @@ impl Snapshots for StateDb {
         let store = data.decode()?;
         data.save(self, meta).await?;
         Ok(store)
+    }
+
+    fn removed(&self) -> io::Result<RemovedNodes> {
+        Ok(self.meta(key::REMOVED)?.unwrap_or_default())
+    }
+
+    async fn note_removed(
+        &self,
+        current: impl FnOnce() -> RemovedNodes + Send + 'static,
+    ) -> io::Result<()> {
+        self.put(Write::meta(key::REMOVED, &current())?).await
     }
 }

@@ -14,6 +14,7 @@ use openraft::{
     },
 };
 use openraft_rt_sim::SimRuntime;
+use swarm_core::id::NodeId;
 use swarm_manager_replica::{Message, timing::APPEND_TIMEOUT};
 
 use super::{
@@ -22,7 +23,8 @@ use super::{
 };
 use crate::{
     cluster::Cluster,
-    ground::{sleep, spawn, within},
+    ground::{lock, sleep, spawn, within},
+    invariants::removed_are_unheard,
     manager::{Process, RaftNode},
     network::HostId,
 };
@@ -37,7 +39,7 @@ const SNAPSHOT_DELAY_MS: (u64, u64) = (5, 60);
 pub(crate) struct Transport {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) host: HostId,
-    pub(crate) node_id: String,
+    pub(crate) node_id: NodeId,
     /// The process dies with its disk's life.
     pub(crate) db: super::database::StateDb,
 }
@@ -66,18 +68,27 @@ fn unreachable(why: &str) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::new(&AnyError::error(why)))
 }
 
-/// The process that is to take a message, if it is the one that is meant and admits the sender.
-fn receiver(
+/// The process that is to take a message, if it is the one that is meant and admits the sender, which speaks as member `number`.
+pub(crate) fn receiver(
     cluster: &Cluster,
     to: HostId,
     target: RaftId,
-    sender: &str,
-    (vote, what): (Vote, Message),
+    sender: &NodeId,
+    (number, what): (RaftId, Message),
 ) -> Option<Arc<Process>> {
     let process = cluster.process(to)?;
-    let number = vote.leader_id.node_id;
     let takes = process.raft_id == target && process.raft.admits(sender, number, what);
+    if takes {
+        let mut history = lock(&cluster.history.inner);
+        let verdict = removed_are_unheard::check(&history, target, sender, what);
+        history.judge(verdict);
+    }
     takes.then_some(process)
+}
+
+/// A member that speaks, and what for.
+fn spoken(vote: &Vote, what: Message) -> (RaftId, Message) {
+    (vote.leader_id.node_id, what)
 }
 
 impl Connection {
@@ -85,7 +96,7 @@ impl Connection {
     async fn call<Q, A, F>(
         &self,
         limit: Duration,
-        spoken: (Vote, Message),
+        spoken: (RaftId, Message),
         request: Q,
         handle: impl Fn(RaftNode, Q) -> F + Clone + Send + Sync + 'static,
     ) -> Result<A, RPCError<TypeConfig>>
@@ -102,9 +113,9 @@ impl Connection {
         };
         let (cluster, host) = (&self.from.cluster, self.from.host);
         let exchange = async {
-            let (sender, target) = (self.from.node_id.as_str(), self.target);
+            let (sender, target) = (&self.from.node_id, self.target);
             if cluster.network.copies() {
-                let (cluster, sender) = (Arc::clone(cluster), sender.to_owned());
+                let (cluster, sender) = (Arc::clone(cluster), sender.clone());
                 let (handle, request) = (handle.clone(), request.clone());
                 spawn(async move {
                     sleep(cluster.ground.millis(1, COPY_DELAY_MS)).await;
@@ -144,7 +155,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         };
         self.call(
             limit,
-            (rpc.vote, Message::Entries),
+            spoken(&rpc.vote, Message::Entries),
             rpc,
             |raft, rpc| async move { raft.append_entries(rpc).await.ok() },
         )
@@ -157,7 +168,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let by_transfer = rpc.leadership_transfer;
-        let spoken = (rpc.vote, Message::Vote { by_transfer });
+        let spoken = spoken(&rpc.vote, Message::Vote { by_transfer });
         self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
             raft.raft().vote(rpc).await.ok()
         })
@@ -169,7 +180,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let spoken = (rpc.vote, Message::PreVote);
+        let spoken = spoken(&rpc.vote, Message::PreVote);
         self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
             raft.raft().pre_vote(rpc).await.ok()
         })
@@ -181,7 +192,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let spoken = (*rpc.from_leader(), Message::Transfer);
+        let spoken = spoken(rpc.from_leader(), Message::Transfer);
         self.call(option.hard_ttl(), spoken, rpc, |raft, rpc| async move {
             raft.raft().handle_transfer_leader(rpc).await.ok()
         })
@@ -208,7 +219,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         .await;
         let sent = self.call(
             option.hard_ttl(),
-            (vote, Message::Snapshot),
+            spoken(&vote, Message::Snapshot),
             (vote, snapshot),
             |raft, rpc| async move { raft.install_snapshot(rpc.0, rpc.1).await.ok() },
         );

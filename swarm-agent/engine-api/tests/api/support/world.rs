@@ -191,6 +191,7 @@ impl State {
                 rotation: None,
             },
             lock: swarm_core::lock::ManagerLock::default(),
+            removed: swarm_core::ca::RemovedNodes::default(),
             default_address_pools: Vec::new(),
             subnet_size: 24,
             data_path_port: 4789,
