@@ -6,7 +6,8 @@ use std::{fs, io, sync::Arc, time::Duration};
 use swarm_agent_datapath::{AttachMode, DataPath, DataPathConfig, DataPathError};
 use swarm_agent_executor::Executor;
 use swarm_agent_net::{
-    NetError, Netlink, Sandboxes, dns::Upstreams, files::nameservers, netns::current_cookie,
+    NetError, Netlink, Sandboxes, addr::Underlay, dns::Upstreams, files::nameservers,
+    netns::current_cookie,
 };
 use swarm_common::Addr;
 use swarm_core::{datapath::LocalFacts, model::Role};
@@ -30,7 +31,7 @@ use crate::{
     session::{Session, WantedRole},
     state::{KnownManager, NodeState, StateDir, StateError},
     supervisor::{ManagerCommand, Supervisor, SupervisorError},
-    worker::{self, HostServices, Worker},
+    worker::{self, HostServices, Worker, spec::task_mtu},
 };
 
 /// How long tasks may take to end when the node leaves: the longest grace period plus room for clean-up.
@@ -123,13 +124,15 @@ impl Node {
                 None
             }
         };
-        let plane = open_data_plane(parts, &state).await?;
+        let underlay = parts.netlink.underlay(state.data_path_addr).await?;
+        let plane = open_data_plane(parts, &state, &underlay).await?;
         let host = Arc::new(HostServices {
             executor: Arc::clone(&parts.executor),
             sandboxes: Sandboxes::open(parts.options.namespaces_dir())?,
             plane: plane.clone(),
             netlink: parts.netlink.clone(),
             upstreams: upstreams()?,
+            task_mtu: task_mtu(underlay.mtu),
         });
         let worker = Worker::start(parts.state.clone(), host).await?;
         let mut node = Self::connect(parts, state, role, plane, worker, roles);
@@ -325,8 +328,11 @@ async fn remember_managers(state: StateDir, mut managers: watch::Receiver<Vec<Kn
     }
 }
 
-async fn open_data_plane(parts: &Parts, state: &NodeState) -> Result<DataPlane, NodeError> {
-    let underlay = parts.netlink.underlay(state.data_path_addr).await?;
+async fn open_data_plane(
+    parts: &Parts,
+    state: &NodeState,
+    underlay: &Underlay,
+) -> Result<DataPlane, NodeError> {
     let programs = swarm_common::config::Config {
         host_netns_cookie: current_cookie()?,
         node_addr: Addr::from(state.data_path_addr),

@@ -46,6 +46,8 @@ pub(crate) struct HostServices {
     pub(crate) netlink: Netlink,
     /// Where names that are not ours are asked for.
     pub(crate) upstreams: Upstreams,
+    /// Longest IP packet of a task, in bytes.
+    pub(crate) task_mtu: u32,
 }
 
 /// Why the host has no way into the mesh.
@@ -259,7 +261,7 @@ impl Worker {
         let pair = HostPair {
             address: attachment.address,
             prefix_len: attachment.prefix_len,
-            mtu: spec::TASK_MTU,
+            mtu: self.host.task_mtu,
         };
         let indexes = host_pair::ensure(&self.host.netlink, pair).await?;
         let interface = LocalInterface {

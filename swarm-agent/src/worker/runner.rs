@@ -153,7 +153,12 @@ impl Runner {
 
     /// Makes the task's namespace, its veths, their place in the data path, and its resolver.
     async fn connect(&mut self) -> Result<AppliedSandbox, StepError> {
-        let wanted = sandbox(&self.task, &self.networks, self.local.local_address);
+        let wanted = sandbox(
+            &self.task,
+            &self.networks,
+            self.local.local_address,
+            self.host.task_mtu,
+        );
         let applied = self.host.sandboxes.apply(&wanted).await?;
         let interfaces = self.interfaces(&applied);
         self.host

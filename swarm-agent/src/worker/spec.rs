@@ -13,6 +13,7 @@ use swarm_agent_executor::{
     RegistryCredentials, Resources, Ulimit,
 };
 use swarm_agent_net::{Attachment, Mac, TaskSandbox, files};
+use swarm_common::hdr::ENCAP_LEN;
 use swarm_core::{
     id::NetworkId,
     model::{self, Network, Task},
@@ -20,8 +21,8 @@ use swarm_core::{
 
 /// Container label that names the task; the agent finds its containers by it after a restart.
 pub(crate) use swarm_api::container::TASK_ID_LABEL as TASK_LABEL;
-/// Payload size of a task's interface: 1500 on the underlay less 50 bytes of VXLAN (RFC 7348 section 5).
-pub(crate) const TASK_MTU: u32 = 1450;
+/// Longest IP packet of a task in bytes, as Docker has it: 1500 on the underlay less 50 of VXLAN (RFC 7348 section 5).
+const TASK_MTU: u32 = 1450;
 /// Gateway of the node-local network of tasks that are on no overlay.
 pub(crate) const LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
 /// Prefix length of that network.
@@ -76,11 +77,20 @@ pub(crate) fn pull_request(task: &Task) -> PullRequest {
     }
 }
 
+/// Longest IP packet of a task on this underlay, in bytes: what fits when wrapped. Never more than Docker's, because what lies
+/// between two hosts with long packets need not carry them.
+pub(crate) fn task_mtu(underlay_mtu: u32) -> u32 {
+    const WRAPPING: u32 = 50;
+    const _: () = assert!(WRAPPING as usize == ENCAP_LEN);
+    TASK_MTU.min(underlay_mtu.saturating_sub(WRAPPING))
+}
+
 /// The network of a task: one interface per attachment, the default route over the first one.
 pub(crate) fn sandbox(
     task: &Task,
     networks: &BTreeMap<NetworkId, Network>,
     local_address: Option<Ipv4Addr>,
+    mtu: u32,
 ) -> TaskSandbox {
     let network = |attached: &model::Attachment| networks.get(&attached.network);
     // A network made with --internal leads nowhere else, so the default route goes over the first one that does.
@@ -100,11 +110,18 @@ pub(crate) fn sandbox(
                 attached.address,
                 attached.prefix_len,
                 gateway.filter(|_| outward == Some(index)),
+                mtu,
             )
         })
         .collect();
     if let Some(address) = local_address.filter(|_| attachments.is_empty()) {
-        attachments.push(interface(0, address, LOCAL_PREFIX_LEN, Some(LOCAL_GATEWAY)));
+        attachments.push(interface(
+            0,
+            address,
+            LOCAL_PREFIX_LEN,
+            Some(LOCAL_GATEWAY),
+            mtu,
+        ));
     }
     let sysctls = task.spec.container.sysctls.iter();
     TaskSandbox {
@@ -122,13 +139,14 @@ fn interface(
     address: Ipv4Addr,
     prefix_len: u8,
     default_gateway: Option<Ipv4Addr>,
+    mtu: u32,
 ) -> Attachment {
     Attachment {
         ifname: format!("eth{index}"),
         address,
         prefix_len,
         mac: Mac::of(address),
-        mtu: TASK_MTU,
+        mtu,
         default_gateway,
     }
 }
@@ -317,9 +335,23 @@ mod tests {
                 attachments: vec![attached("a", 1), attached("b", 2)],
                 ..task()
             };
-            let made = sandbox(&task, &networks, None);
+            let made = sandbox(&task, &networks, None, 1410);
             let gateways: Vec<_> = made.attachments.iter().map(|a| a.default_gateway).collect();
             assert_eq!(gateways, expected, "{internal:?}");
+            assert!(made.attachments.iter().all(|a| a.mtu == 1410), "{made:?}");
+        }
+    }
+
+    #[test]
+    fn a_tasks_packets_fit_the_underlay_when_wrapped() {
+        for (underlay, expected) in [
+            (1500, 1450),
+            (1460, 1410),
+            (9000, 1450),
+            (1280, 1230),
+            (40, 0),
+        ] {
+            assert_eq!(task_mtu(underlay), expected, "{underlay}");
         }
     }
 

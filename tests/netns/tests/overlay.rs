@@ -9,7 +9,7 @@ use std::{
 };
 
 use swarm_testkit::{
-    lab::Host,
+    lab::{Host, Lab, Plan},
     traffic::{UdpEcho, ask_udp, bulk},
     wait,
 };
@@ -56,6 +56,35 @@ fn tasks_on_two_hosts_reach_each_other_and_big_transfers_arrive_whole() {
     );
     for (from, to) in [(&one, &two), (&two, &one)] {
         bulk(&from.netns, to, 512 << 20).unwrap();
+    }
+}
+
+#[test]
+fn tasks_fit_a_narrow_underlay() {
+    let lab = Lab::start(&Plan::from_environment(2).unwrap()).unwrap();
+    for host in lab.hosts() {
+        let mut ip = host.netns().command("ip");
+        ip.args(["link", "set", "eth0", "mtu", "1400"]);
+        assert!(ip.status().unwrap().success());
+    }
+    let swarm = Swarm::on(lab).unwrap();
+    let tasks = swarm.create_web(2).unwrap();
+    let (one, two) = (tasks[0].on_app().unwrap(), tasks[1].on_app().unwrap());
+    let address = two.address.to_string();
+    wait::until("the overlay to carry packets", CONVERGED_AT_MOST, || {
+        tasks[0].exec(&["ping", "-c", "1", "-W", "1", &address])
+    })
+    .unwrap();
+    let link = tasks[0].exec(&["cat", "/sys/class/net/eth0/mtu"]).unwrap();
+    assert_eq!(link.trim(), "1350");
+    // The longest packet that goes whole, and one that the task's own host has to cut.
+    for payload in ["1322", "1400"] {
+        tasks[0]
+            .exec(&["ping", "-c", "1", "-W", "2", "-s", payload, &address])
+            .unwrap();
+    }
+    for (from, to) in [(&one, &two), (&two, &one)] {
+        bulk(&from.netns, to, 16 << 20).unwrap();
     }
 }
 
