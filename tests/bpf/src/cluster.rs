@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::programs::LinkOrder;
-use aya::programs::tc::{SchedClassifier, TcAttachOptions, TcAttachType};
+use aya::programs::tc::{self, NlOptions, SchedClassifier, TcAttachOptions, TcAttachType};
+use aya::util::KernelVersion;
 use swarm_common::config::Config;
 use swarm_common::hdr::ENCAP_LEN;
 use swarm_common::maps::INGRESS_VNI;
@@ -10,6 +11,9 @@ use swarm_common::maps::INGRESS_VNI;
 use crate::fixture::Fixture;
 use crate::netns::{Netns, veth};
 use crate::world::{self, Attachment, VNI};
+
+/// The first kernel with tcx; filters do on those before.
+const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 
 /// Two nodes, their tasks and a client.
 #[derive(Debug)]
@@ -200,12 +204,14 @@ fn attach(fixture: &mut Fixture, name: &str, ifindex: u32) -> Result<()> {
         .program_mut(name)
         .ok_or_else(|| anyhow!("no program {name}"))?
         .try_into()?;
+    let options = if KernelVersion::current()? >= TCX {
+        TcAttachOptions::TcxOrder(LinkOrder::default())
+    } else {
+        tc::qdisc_add_clsact(interface)?;
+        TcAttachOptions::Netlink(NlOptions::default())
+    };
     program
-        .attach_with_options(
-            interface,
-            TcAttachType::Ingress,
-            TcAttachOptions::TcxOrder(LinkOrder::default()),
-        )
+        .attach_with_options(interface, TcAttachType::Ingress, options)
         .with_context(|| format!("{name} at {interface}"))?;
     Ok(())
 }
