@@ -367,7 +367,7 @@ fn cluster_text(error: &ControlError) -> String {
             ControlError::new(Code::Unknown, error.message.clone()).rpc_text()
         }
         Code::NotFound | Code::Unavailable => error.message.clone(),
-        Code::InvalidArgument if error.message.ends_with("matches found)") => error.message.clone(),
+        _ if error.reason == Some(Reason::Ambiguous) => error.message.clone(),
         Code::InvalidArgument
         | Code::AlreadyExists
         | Code::PermissionDenied
@@ -433,12 +433,6 @@ mod tests {
         for (code, message, status, text) in [
             (Code::NotFound, "node x not found", 404, "node x not found"),
             (
-                Code::InvalidArgument,
-                "node x is ambiguous (2 matches found)",
-                400,
-                "node x is ambiguous (2 matches found)",
-            ),
-            (
                 Code::Aborted,
                 "update out of sequence",
                 500,
@@ -468,5 +462,9 @@ mod tests {
         let text = "rpc error: code = Unknown desc = The swarm does not have a leader.";
         assert_eq!(no_leader.status(), 500);
         assert!(no_leader.to_string().starts_with(text), "{no_leader}");
+        let ambiguous = ControlError::new(Code::InvalidArgument, "node x is ambiguous");
+        let ambiguous = Refusal::from(ambiguous.because(Reason::Ambiguous));
+        assert_eq!(ambiguous.status(), 400);
+        assert_eq!(ambiguous.to_string(), "node x is ambiguous");
     }
 }

@@ -64,15 +64,21 @@ pub enum Reason {
     NotMember,
     /// The authority is not the one that the join token names.
     OtherAuthority,
+    /// What was named may be one of several objects.
+    Ambiguous,
+    /// There is an ingress network, and there is never a second one.
+    IngressPresent,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::NoLeader,
         Self::LeaderMoved,
         Self::NotMember,
         Self::OtherAuthority,
+        Self::Ambiguous,
+        Self::IngressPresent,
     ];
 
     /// The word for it on the wire.
@@ -82,6 +88,8 @@ impl Reason {
             Self::LeaderMoved => "leader-moved",
             Self::NotMember => "not-member",
             Self::OtherAuthority => "other-authority",
+            Self::Ambiguous => "ambiguous",
+            Self::IngressPresent => "ingress-present",
         }
     }
 }

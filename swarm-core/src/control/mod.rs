@@ -24,6 +24,7 @@ pub use filter::{
 };
 pub use lookup::{find_network, find_node, find_service, find_task};
 pub use members::{MemberFix, RaftMember, UnreadableMember, forget_newcomer, member_fixes};
+pub(crate) use network::second_ingress;
 pub use network::{create_network, remove_network};
 pub use node::{NewNode, add_node, force_new_cluster, remove_node, set_manager, update_node};
 pub use quorum::check_quorum_without;

@@ -9,7 +9,7 @@ use alloc::{
 use core::time::Duration;
 
 use super::{
-    ClusterUpdate, Code, NodeFilter, RootChange, ServiceFilter, TaskFilter, TokenRotation,
+    ClusterUpdate, Code, NodeFilter, Reason, RootChange, ServiceFilter, TaskFilter, TokenRotation,
     create_network, create_service, find_node, find_service, find_task, force_new_cluster,
     list_nodes, list_services, list_tasks, parse_desired_state, remove_network, remove_node,
     remove_service, rotate_token, set_manager, update_cluster, update_node, update_service,
@@ -304,6 +304,18 @@ fn networks_in_use_stay() {
 }
 
 #[test]
+fn there_is_one_ingress_network() {
+    let mut cluster = Cluster::new(&["n1"]);
+    let present = cluster.store.ingress_network().unwrap().id.clone();
+    let mut spec = network_spec("mesh");
+    spec.ingress = true;
+    let refused = create_network(&cluster.store, spec, cluster.now, &mut cluster.rng).unwrap_err();
+    let text = format!("ingress network ({present}) is already present");
+    assert_eq!((refused.code, refused.message), (Code::AlreadyExists, text));
+    assert_eq!(refused.reason, Some(Reason::IngressPresent));
+}
+
+#[test]
 fn nodes_are_demoted_and_removed_with_care() {
     let mut cluster = Cluster::new(&["n1", "n2"]);
     let manager = cluster.store.node(&id("n1")).unwrap().clone();
@@ -361,6 +373,7 @@ fn lookup_takes_identifier_name_and_unique_prefix() {
     let ambiguous = find_node(&cluster.store, "n").unwrap_err();
     assert_eq!(ambiguous.message, "node n is ambiguous (2 matches found)");
     assert_eq!(ambiguous.code, Code::InvalidArgument);
+    assert_eq!(ambiguous.reason, Some(Reason::Ambiguous));
     assert_eq!(find_node(&cluster.store, "n2").unwrap().id, id("n2"));
     // A hostname may be there twice; then only the identifier tells which is meant.
     let mut twin = cluster.store.node(&id("n2")).unwrap().clone();

@@ -14,7 +14,7 @@ use alloc::format;
 use super::{Change, Draft, Object, ObjectId, Store, StoreError, Transaction};
 use crate::{
     allocator::subnets,
-    control::{Code, ControlError, LAST_MANAGER},
+    control::{Code, ControlError, LAST_MANAGER, second_ingress},
     id::{NetworkId, NodeId, ServiceId},
     model::{Network, Node, PortConfig, PublishMode, Role, Service, ServiceSpec},
 };
@@ -69,10 +69,7 @@ fn check_network(store: &Store, network: &Network) -> Result<(), ControlError> {
     if network.spec.ingress
         && let Some(present) = others().find(|other| other.spec.ingress)
     {
-        return Err(ControlError::new(
-            Code::AlreadyExists,
-            format!("ingress network ({}) is already present", present.id),
-        ));
+        return Err(second_ingress(present));
     }
     for subnet in subnets(network) {
         let clashes = |other: &&Network| subnets(other).any(|taken| taken.overlaps(subnet));
