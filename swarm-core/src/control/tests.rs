@@ -203,6 +203,16 @@ fn names_ports_and_networks_are_checked_against_the_cluster() {
         refusal(&mut cluster, spec),
         (Code::NotFound, format!("network {missing} not found"))
     );
+    let ingress = cluster.store.ingress_network().unwrap().id.clone();
+    let spec = changed(|spec| {
+        spec.annotations.name = "db".into();
+        spec.task.networks = [attach(&ingress)].into();
+    });
+    let text = "Service cannot be explicitly attached to the ingress network \"ingress\"";
+    assert_eq!(
+        refusal(&mut cluster, spec),
+        (Code::InvalidArgument, text.into())
+    );
 }
 
 fn update(
