@@ -17,8 +17,8 @@ use super::{
 use crate::{
     id::{NetworkId, NodeId, ServiceId},
     model::{
-        EndpointMode, ManagerStatus, Mount, MountKind, NodeState, PublishMode, Role, ServiceMode,
-        ServiceSpec, TaskState, Version,
+        EndpointMode, ManagerStatus, Mount, MountKind, NetworkSpec, NodeState, PublishMode, Role,
+        ServiceMode, ServiceSpec, TaskState, Version,
     },
     store::{Object, Transaction},
     testing::{Cluster, attach, id, network_spec, port, publish, service_spec},
@@ -314,15 +314,25 @@ fn networks_in_use_stay() {
 }
 
 #[test]
-fn there_is_one_ingress_network() {
+fn there_is_one_ingress_network_and_it_is_not_attachable() {
     let mut cluster = Cluster::new(&["n1"]);
     let present = cluster.store.ingress_network().unwrap().id.clone();
     let mut spec = network_spec("mesh");
     spec.ingress = true;
-    let refused = create_network(&cluster.store, spec, cluster.now, &mut cluster.rng).unwrap_err();
+    let attachable = NetworkSpec {
+        attachable: true,
+        ..spec.clone()
+    };
+    let mut refused =
+        |spec| create_network(&cluster.store, spec, cluster.now, &mut cluster.rng).unwrap_err();
+    let second = refused(spec);
     let text = format!("ingress network ({present}) is already present");
-    assert_eq!((refused.code, refused.message), (Code::AlreadyExists, text));
-    assert_eq!(refused.reason, Some(Reason::IngressPresent));
+    assert_eq!((second.code, second.message), (Code::AlreadyExists, text));
+    assert_eq!(second.reason, Some(Reason::IngressPresent));
+    // It could not be one, whether or not it is the second.
+    let open = refused(attachable);
+    let text = "ingress network cannot be attachable";
+    assert_eq!((open.code, &*open.message), (Code::InvalidArgument, text));
 }
 
 #[test]
