@@ -68,17 +68,20 @@ pub enum Reason {
     Ambiguous,
     /// There is an ingress network, and there is never a second one.
     IngressPresent,
+    /// This host's manager cannot have the port that it was to listen on.
+    CannotListen,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoLeader,
         Self::LeaderMoved,
         Self::NotMember,
         Self::OtherAuthority,
         Self::Ambiguous,
         Self::IngressPresent,
+        Self::CannotListen,
     ];
 
     /// The word for it on the wire.
@@ -90,6 +93,7 @@ impl Reason {
             Self::OtherAuthority => "other-authority",
             Self::Ambiguous => "ambiguous",
             Self::IngressPresent => "ingress-present",
+            Self::CannotListen => "cannot-listen",
         }
     }
 }
