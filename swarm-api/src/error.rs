@@ -298,7 +298,7 @@ impl Refusal {
             }
             Self::NetworkExists { .. } => 409,
             Self::DesiredStateFilter { .. } | Self::NoLogStream { swarm: true } => 500,
-            Self::Cluster(error) if error.reason == Some(Reason::NoLeader) => 500,
+            Self::Cluster(error) if is_the_daemons(error.reason) => 500,
             Self::Cluster(error) => cluster_status(error.code),
             Self::InvalidJson { .. }
             | Self::ContentType { .. }
@@ -359,6 +359,11 @@ fn cluster_status(code: Code) -> u16 {
     }
 }
 
+/// Refusals that have no status of their own in Docker.
+fn is_the_daemons(reason: Option<Reason>) -> bool {
+    matches!(reason, Some(Reason::NoLeader | Reason::CannotListen))
+}
+
 /// Text of a cluster's refusal. Docker's daemon looks objects up by itself, so "not found" and "ambiguous" are its own
 /// words, as are those about this node's state; everything else is passed on with SwarmKit's prefix.
 fn cluster_text(error: &ControlError) -> String {
@@ -367,7 +372,9 @@ fn cluster_text(error: &ControlError) -> String {
             ControlError::new(Code::Unknown, error.message.clone()).rpc_text()
         }
         Code::NotFound | Code::Unavailable => error.message.clone(),
-        Code::InvalidArgument if error.message.ends_with("matches found)") => error.message.clone(),
+        _ if matches!(error.reason, Some(Reason::Ambiguous | Reason::CannotListen)) => {
+            error.message.clone()
+        }
         Code::InvalidArgument
         | Code::AlreadyExists
         | Code::PermissionDenied
@@ -433,12 +440,6 @@ mod tests {
         for (code, message, status, text) in [
             (Code::NotFound, "node x not found", 404, "node x not found"),
             (
-                Code::InvalidArgument,
-                "node x is ambiguous (2 matches found)",
-                400,
-                "node x is ambiguous (2 matches found)",
-            ),
-            (
                 Code::Aborted,
                 "update out of sequence",
                 500,
@@ -468,5 +469,13 @@ mod tests {
         let text = "rpc error: code = Unknown desc = The swarm does not have a leader.";
         assert_eq!(no_leader.status(), 500);
         assert!(no_leader.to_string().starts_with(text), "{no_leader}");
+        let text = "manager stopped: failed to listen on remote API address: listen tcp";
+        let port = ControlError::new(Code::FailedPrecondition, text);
+        let port = Refusal::from(port.because(Reason::CannotListen));
+        assert_eq!((port.status(), &*port.to_string()), (500, text));
+        let ambiguous = ControlError::new(Code::InvalidArgument, "node x is ambiguous");
+        let ambiguous = Refusal::from(ambiguous.because(Reason::Ambiguous));
+        assert_eq!(ambiguous.status(), 400);
+        assert_eq!(ambiguous.to_string(), "node x is ambiguous");
     }
 }

@@ -18,7 +18,7 @@ use arc_swap::ArcSwapOption;
 use futures::{Stream, StreamExt as _};
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
 use swarm_core::{
-    control::{Code, ControlError},
+    control::{Code, ControlError, Reason},
     dispatch::RecentChanges,
     id::NodeId,
     lock::SecretKey,
@@ -85,8 +85,11 @@ pub(crate) enum DaemonError {
     /// The unix socket.
     #[error("unix socket {}: {source}", path.display())]
     Socket { path: PathBuf, source: io::Error },
-    /// The TCP port is taken or not ours.
-    #[error("listen tcp {addr}: {source}")]
+    /// The TCP port is taken or not ours (Docker's text).
+    #[error(
+        "manager stopped: failed to listen on remote API address: listen tcp {addr}: bind: {}",
+        go_words(source)
+    )]
     Listen { addr: SocketAddr, source: io::Error },
     /// Raft ended by itself: the disk is full, cannot be written, or holds what it must not.
     #[error("state directory {}: {reason}. What was confirmed is on disk; once the cause is mended, the manager goes on from there", dir.display())]
@@ -94,6 +97,30 @@ pub(crate) enum DaemonError {
     /// A server ended by itself.
     #[error("serving: {0}")]
     Serve(#[from] tonic::transport::Error),
+}
+
+impl From<DaemonError> for ControlError {
+    fn from(error: DaemonError) -> Self {
+        let refusal = Self::new(Code::FailedPrecondition, error.to_string());
+        match error {
+            DaemonError::Listen { .. } => refusal.because(Reason::CannotListen),
+            DaemonError::State(_)
+            | DaemonError::Credentials(_)
+            | DaemonError::NoCredentials { .. }
+            | DaemonError::Tls { .. }
+            | DaemonError::Start(_)
+            | DaemonError::Socket { .. }
+            | DaemonError::Consensus { .. }
+            | DaemonError::Serve(_) => refusal,
+        }
+    }
+}
+
+/// An error of the system as Go says it: in lower case and without its number.
+fn go_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words.to_lowercase()
 }
 
 /// A manager that is a member of a cluster.

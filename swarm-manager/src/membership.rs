@@ -64,7 +64,7 @@ impl Manager {
         self: &Arc<Self>,
         request: InitRequest,
     ) -> Result<Initialized, ControlError> {
-        let listener = listen(request.listen_addr).await.map_err(refused)?;
+        let listener = listen(request.listen_addr).await?;
         let node = NodeId::random(&mut SystemRandom);
         let raft_id = new_raft_id(&mut SystemRandom);
         let first = first_transaction(&request, &node, raft_id)?;
@@ -156,7 +156,7 @@ impl Manager {
         listen_addr: SocketAddr,
         advertise_addr: SocketAddr,
     ) -> Result<(), ControlError> {
-        let listener = listen(listen_addr).await.map_err(refused)?;
+        let listener = listen(listen_addr).await?;
         let credentials = self.credentials(&NodeKeys::default()).map_err(refused)?;
         let identity = self.identity(&credentials).map_err(refused)?;
         let (mut remote, number) = ask_for_number(remote_addrs, &identity, advertise_addr).await?;

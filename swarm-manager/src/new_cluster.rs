@@ -83,7 +83,7 @@ impl Manager {
     ) -> Result<(), ControlError> {
         let opened = alone(&self.settings.state_dir, unlock).await;
         let db = opened.map_err(refused)?;
-        released(survivor.listen_addr).await.map_err(refused)?;
+        released(survivor.listen_addr).await?;
         let survivor = survivor.clone();
         let work = move || -> Result<(), RebuildError> {
             let contents = Contents::read(&db)?;

@@ -13,9 +13,13 @@ use std::sync::{
 };
 
 use agents::Agent;
-use host::{Host, fixtures::three, until, within};
+use host::{
+    Host,
+    fixtures::{a_root, three},
+    until, within,
+};
 use swarm_core::{
-    control::Code,
+    control::{Code, ControlError},
     id::NodeId,
     model::{Availability, CertificateIssuer, Cluster, Role, RootCa},
 };
@@ -41,6 +45,13 @@ async fn token(control: &ControlClient, role: Role) -> String {
 
 /// What `swarm ca --rotate` sends.
 async fn rotate(control: &ControlClient, root: Option<SigningRoot>) {
+    try_rotate(control, root).await.unwrap();
+}
+
+async fn try_rotate(
+    control: &ControlClient,
+    root: Option<SigningRoot>,
+) -> Result<(), ControlError> {
     let found = cluster(control).await;
     let mut spec = found.spec;
     spec.ca_force_rotate += u64::from(root.is_none());
@@ -48,18 +59,7 @@ async fn rotate(control: &ControlClient, root: Option<SigningRoot>) {
     control
         .update_cluster(found.meta.version, &spec, nothing, root)
         .await
-        .unwrap();
-}
-
-/// A root that an operator brings along.
-fn a_root() -> SigningRoot {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    SigningRoot {
-        cert_pem: params.self_signed(&key).unwrap().pem(),
-        key_pem: key.serialize_pem(),
-    }
+        .map(drop)
 }
 
 /// How many nodes the rotation waits for.
@@ -365,8 +365,12 @@ async fn a_rotation_to_a_given_root_does_not_wait_for_removed_nodes() {
     let addrs = [host.addr.to_string()];
     let _agent = Agent::of_manager(&host, &addrs).await;
     let away = host.join_as(&control, Role::Worker).await;
-    let given = a_root();
+    let given = a_root(400);
     let cert_pem = given.cert_pem.clone();
+    let soon = try_rotate(&control, Some(a_root(30))).await.unwrap_err();
+    assert_eq!(soon.code, Code::InvalidArgument);
+    assert_eq!(soon.message, "CA certificate expires too soon");
+    assert_eq!(cluster(&control).await.root_ca.rotation, None);
     rotate(&control, Some(given)).await;
     until("the manager has moved", async || {
         waited_for(&control).await == 1
@@ -555,7 +559,7 @@ async fn a_rotation_that_is_called_off_leaves_nobody_on_the_new_root() {
     let control = host.control();
     let addrs = [host.addr.to_string()];
     let _agent = Agent::of_manager(&host, &addrs).await;
-    let given = a_root();
+    let given = a_root(400);
     rotate(&control, Some(given.clone())).await;
     until("the given root is the cluster's", async || {
         cluster(&control).await.root_ca.rotation.is_none()

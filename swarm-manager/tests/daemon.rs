@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use host::{Host, fixtures::service, within};
 use swarm_core::{
-    control::Code,
+    control::{Code, Reason},
     dispatch::{Assignment, Assignments, tasks},
     model::{ClusterSpec, NodeDescription, NodeState, Role, Service, TaskState, TaskStatus},
 };
@@ -381,10 +381,11 @@ async fn what_cannot_work_is_said_and_leaves_nothing_behind() {
     let taken = std::net::TcpListener::bind(host.addr).unwrap();
     let refused = host.try_init(ClusterSpec::default()).await.unwrap_err();
     let expected = format!(
-        "listen tcp {}: Address already in use (os error 98)",
+        "manager stopped: failed to listen on remote API address: listen tcp {}: bind: address already in use",
         host.addr
     );
     assert_eq!(refused.message, expected);
+    assert_eq!(refused.reason, Some(Reason::CannotListen));
     drop(taken);
     let idle = host.control().cluster().await.unwrap_err();
     assert_eq!(idle.message, "this manager is not part of a swarm");

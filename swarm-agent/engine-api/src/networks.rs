@@ -146,11 +146,9 @@ pub(crate) async fn create(State(api): State<Api>, request: Request) -> Answer {
     network::check_name(&request.name)?;
     let created_id = api.control.create_network(request.into_core()?).await;
     let id = created_id.map_err(|error| {
-        // A second ingress network is another kind of conflict.
-        if error.code == Code::AlreadyExists && !error.message.contains("ingress network") {
-            taken()
-        } else {
-            Refusal::from(error)
+        match (error.code, error.reason) {
+            (Code::AlreadyExists, None) => taken(),
+            (_, _) => error.into(), // a second ingress network is another kind of conflict
         }
     })?;
     created(&NetworkCreated {

@@ -11,8 +11,8 @@ use core::{fmt, str::FromStr};
 pub use removed::{Disowned, RemovedNodes, forget_ended, standing};
 pub use renewal::{Renewal, Validity};
 pub use rotation::{
-    RootWish, Signer, SigningRoot, is_issued_by, is_waited_for, issuer, root_wish, settle_rotation,
-    signer, trust_bundle,
+    RootWish, Signer, SigningRoot, ends_too_soon, is_issued_by, is_waited_for, issuer, root_wish,
+    settle_rotation, signer, trust_bundle,
 };
 
 use crate::{

@@ -6,12 +6,17 @@
 //! in the cluster object, so a new leader goes on where the old one stopped.
 
 use alloc::string::String;
+use core::time::Duration;
 
 use super::new_secret;
 use crate::{
     id::Random,
     model::{CertificateIssuer, Cluster, Node, NodeTls, RootCa, RootRotation},
+    time::Timestamp,
 };
+
+/// How long a root that is given has to hold at least from now on: 365 days, SwarmKit's limit.
+const LEAST_LIFE: Duration = Duration::from_hours(365 * 24);
 
 /// A root with its key: one that is given, or made, to rotate to.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -122,6 +127,11 @@ pub fn root_wish(cluster: &Cluster, force: u64, given: Option<&str>) -> RootWish
         Some(given) if given == root.cert_digest => RootWish::CallOff,
         Some(_) => RootWish::Adopt,
     }
+}
+
+/// Whether a root that holds until `not_after` ends too soon to be given, also where it is the cluster's already.
+pub fn ends_too_soon(not_after: Timestamp, now: Timestamp) -> bool {
+    not_after < now + LEAST_LIFE
 }
 
 /// Ends the cluster's rotation if no node is waited for any more: the new root takes the old one's place and both join tokens
@@ -246,6 +256,23 @@ mod tests {
         ] {
             let given = given.map(|text| &**text);
             assert_eq!(root_wish(cluster, force, given), wish, "{force} {given:?}");
+        }
+    }
+
+    #[test]
+    fn a_given_root_holds_for_a_year_at_least() {
+        let now = Timestamp(1_700_000_000_000_000_000);
+        let day = Duration::from_hours(24);
+        let year = now + 365 * day;
+        for (end, too_soon) in [
+            (Timestamp(0), true),
+            (now, true),
+            (now + 30 * day, true),
+            (Timestamp(year.0 - 1), true),
+            (year, false),
+            (now + 3650 * day, false),
+        ] {
+            assert_eq!(ends_too_soon(end, now), too_soon, "{end}");
         }
     }
 

@@ -64,15 +64,24 @@ pub enum Reason {
     NotMember,
     /// The authority is not the one that the join token names.
     OtherAuthority,
+    /// What was named may be one of several objects.
+    Ambiguous,
+    /// There is an ingress network, and there is never a second one.
+    IngressPresent,
+    /// This host's manager cannot have the port that it was to listen on.
+    CannotListen,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::NoLeader,
         Self::LeaderMoved,
         Self::NotMember,
         Self::OtherAuthority,
+        Self::Ambiguous,
+        Self::IngressPresent,
+        Self::CannotListen,
     ];
 
     /// The word for it on the wire.
@@ -82,6 +91,9 @@ impl Reason {
             Self::LeaderMoved => "leader-moved",
             Self::NotMember => "not-member",
             Self::OtherAuthority => "other-authority",
+            Self::Ambiguous => "ambiguous",
+            Self::IngressPresent => "ingress-present",
+            Self::CannotListen => "cannot-listen",
         }
     }
 }

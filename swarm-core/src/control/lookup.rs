@@ -2,7 +2,7 @@
 
 use alloc::{format, vec::Vec};
 
-use super::{Code, ControlError};
+use super::{Code, ControlError, Reason};
 use crate::{
     model::{Network, Node, Service, Task},
     store::Store,
@@ -17,13 +17,11 @@ fn only<'a, T>(mut found: Vec<&'a T>, kind: &str, given: &str) -> Result<&'a T, 
     match (found.pop(), found.len()) {
         (None, _) => Err(not_found(kind, given)),
         (Some(one), 0) => Ok(one),
-        (Some(_), others) => Err(ControlError::new(
-            Code::InvalidArgument,
-            format!(
-                "{kind} {given} is ambiguous ({} matches found)",
-                others.saturating_add(1)
-            ),
-        )),
+        (Some(_), others) => {
+            let matches = others.saturating_add(1);
+            let text = format!("{kind} {given} is ambiguous ({matches} matches found)");
+            Err(ControlError::new(Code::InvalidArgument, text).because(Reason::Ambiguous))
+        }
     }
 }
 

@@ -234,9 +234,14 @@ mod tests {
         let refused = role(&mut cluster, "n1", Role::Worker, &[]).unwrap_err();
         assert_eq!(
             refused.message,
-            "attempting to demote the last manager of the swarm"
+            "can't remove member from the raft: this would result in a loss of quorum"
         );
         role(&mut cluster, "n2", Role::Worker, &[]).unwrap();
+        let refused = role(&mut cluster, "n1", Role::Worker, &[]).unwrap_err();
+        assert_eq!(
+            refused.message,
+            "attempting to demote the last manager of the swarm"
+        );
         role(&mut cluster, "n2", Role::Manager, &[]).unwrap();
     }
 

@@ -24,16 +24,15 @@ pub use filter::{
 };
 pub use lookup::{find_network, find_node, find_service, find_task};
 pub use members::{MemberFix, RaftMember, UnreadableMember, forget_newcomer, member_fixes};
+pub(crate) use network::second_ingress;
 pub use network::{create_network, remove_network};
 pub use node::{NewNode, add_node, force_new_cluster, remove_node, set_manager, update_node};
 pub use quorum::check_quorum_without;
+pub(crate) use quorum::only_member;
 pub use service::{create_service, remove_service, update_service};
 pub use skew::check_clock;
 
 use crate::model::{Meta, Version};
-
-/// Why the last manager stays one.
-pub(crate) const LAST_MANAGER: &str = "attempting to demote the last manager of the swarm";
 
 /// Refuses a request that was made from an older state than the current one.
 fn check_version(seen: Version, current: Meta) -> Result<(), ControlError> {

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String};
 
-use super::{Code, ControlError, validate};
+use super::{Code, ControlError, Reason, validate};
 use crate::{
     allocator::{clashing_network, pool_is_exhausted},
     id::{NetworkId, Random},
@@ -41,10 +41,7 @@ pub fn create_network(
         ));
     }
     if let Some(present) = store.ingress_network().filter(|_| spec.ingress) {
-        return Err(ControlError::new(
-            Code::AlreadyExists,
-            format!("ingress network ({}) is already present", present.id),
-        ));
+        return Err(second_ingress(present));
     }
     check_subnets(store, &spec)?;
     let network = Network {
@@ -55,6 +52,12 @@ pub fn create_network(
     };
     let id = network.id.clone();
     Ok((id, Transaction::new(now).create(Object::Network(network))))
+}
+
+/// Why there is never a second ingress network.
+pub(crate) fn second_ingress(present: &Network) -> ControlError {
+    let text = format!("ingress network ({}) is already present", present.id);
+    ControlError::new(Code::AlreadyExists, text).because(Reason::IngressPresent)
 }
 
 fn check_subnets(store: &Store, spec: &NetworkSpec) -> Result<(), ControlError> {

@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeSet, format};
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Code, ControlError, LAST_MANAGER, check_quorum_without, check_version, validate};
+use super::{Code, ControlError, check_quorum_without, check_version, only_member, validate};
 use crate::{
     id::NodeId,
     model::{
@@ -155,7 +155,7 @@ fn check_demotion(
         return Ok(());
     }
     if members.len() == 1 {
-        return Err(ControlError::new(Code::FailedPrecondition, LAST_MANAGER));
+        return Err(only_member(store));
     }
     let answering = members.iter().copied();
     let answering = answering.filter(|member| !unreachable.contains(*member));

@@ -3,6 +3,27 @@
 use alloc::collections::BTreeSet;
 
 use super::{Code, ControlError};
+use crate::{model::Role, store::Store};
+
+/// Why the last manager stays one.
+const LAST_MANAGER: &str = "attempting to demote the last manager of the swarm";
+/// Why a manager stays one without which the rest could not decide.
+const LOSS_OF_QUORUM: &str =
+    "can't remove member from the raft: this would result in a loss of quorum";
+
+/// Refuses to let the only member of Raft go. It is the last manager, unless others are promoted that are no members yet.
+pub(crate) fn only_member(store: &Store) -> ControlError {
+    let managers = store
+        .nodes()
+        .filter(|node| node.spec.role == Role::Manager)
+        .count();
+    let text = if managers > 1 {
+        LOSS_OF_QUORUM
+    } else {
+        LAST_MANAGER
+    };
+    ControlError::new(Code::FailedPrecondition, text)
+}
 
 /// Refuses to take `gone` out of `members` if those of the rest who answer are no majority of it: the change could not be
 /// committed, nor anything behind it.
@@ -16,10 +37,7 @@ pub fn check_quorum_without<T: Ord>(
     if answer.count() > rest.count() / 2 {
         return Ok(());
     }
-    Err(ControlError::new(
-        Code::FailedPrecondition,
-        "can't remove member from the raft: this would result in a loss of quorum",
-    ))
+    Err(ControlError::new(Code::FailedPrecondition, LOSS_OF_QUORUM))
 }
 
 #[cfg(test)]

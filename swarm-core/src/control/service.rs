@@ -130,8 +130,8 @@ fn check_needs(
         Some(ingress) => Err(ControlError::new(
             Code::InvalidArgument,
             format!(
-                "Service cannot be explicitly attached to the ingress network {}",
-                ingress.id
+                "Service cannot be explicitly attached to the ingress network \"{}\"",
+                ingress.spec.annotations.name
             ),
         )),
         None => Ok(()),

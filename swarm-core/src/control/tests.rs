@@ -9,7 +9,7 @@ use alloc::{
 use core::time::Duration;
 
 use super::{
-    ClusterUpdate, Code, NodeFilter, RootChange, ServiceFilter, TaskFilter, TokenRotation,
+    ClusterUpdate, Code, NodeFilter, Reason, RootChange, ServiceFilter, TaskFilter, TokenRotation,
     create_network, create_service, find_node, find_service, find_task, force_new_cluster,
     list_nodes, list_services, list_tasks, parse_desired_state, remove_network, remove_node,
     remove_service, rotate_token, set_manager, update_cluster, update_node, update_service,
@@ -17,8 +17,8 @@ use super::{
 use crate::{
     id::{NetworkId, NodeId, ServiceId},
     model::{
-        EndpointMode, ManagerStatus, Mount, MountKind, NodeState, PublishMode, Role, ServiceMode,
-        ServiceSpec, TaskState, Version,
+        EndpointMode, ManagerStatus, Mount, MountKind, NetworkSpec, NodeState, PublishMode, Role,
+        ServiceMode, ServiceSpec, TaskState, Version,
     },
     store::{Object, Transaction},
     testing::{Cluster, attach, id, network_spec, port, publish, service_spec},
@@ -203,6 +203,16 @@ fn names_ports_and_networks_are_checked_against_the_cluster() {
         refusal(&mut cluster, spec),
         (Code::NotFound, format!("network {missing} not found"))
     );
+    let ingress = cluster.store.ingress_network().unwrap().id.clone();
+    let spec = changed(|spec| {
+        spec.annotations.name = "db".into();
+        spec.task.networks = [attach(&ingress)].into();
+    });
+    let text = "Service cannot be explicitly attached to the ingress network \"ingress\"";
+    assert_eq!(
+        refusal(&mut cluster, spec),
+        (Code::InvalidArgument, text.into())
+    );
 }
 
 fn update(
@@ -304,6 +314,28 @@ fn networks_in_use_stay() {
 }
 
 #[test]
+fn there_is_one_ingress_network_and_it_is_not_attachable() {
+    let mut cluster = Cluster::new(&["n1"]);
+    let present = cluster.store.ingress_network().unwrap().id.clone();
+    let mut spec = network_spec("mesh");
+    spec.ingress = true;
+    let attachable = NetworkSpec {
+        attachable: true,
+        ..spec.clone()
+    };
+    let mut refused =
+        |spec| create_network(&cluster.store, spec, cluster.now, &mut cluster.rng).unwrap_err();
+    let second = refused(spec);
+    let text = format!("ingress network ({present}) is already present");
+    assert_eq!((second.code, second.message), (Code::AlreadyExists, text));
+    assert_eq!(second.reason, Some(Reason::IngressPresent));
+    // It could not be one, whether or not it is the second.
+    let open = refused(attachable);
+    let text = "ingress network cannot be attachable";
+    assert_eq!((open.code, &*open.message), (Code::InvalidArgument, text));
+}
+
+#[test]
 fn nodes_are_demoted_and_removed_with_care() {
     let mut cluster = Cluster::new(&["n1", "n2"]);
     let manager = cluster.store.node(&id("n1")).unwrap().clone();
@@ -361,6 +393,7 @@ fn lookup_takes_identifier_name_and_unique_prefix() {
     let ambiguous = find_node(&cluster.store, "n").unwrap_err();
     assert_eq!(ambiguous.message, "node n is ambiguous (2 matches found)");
     assert_eq!(ambiguous.code, Code::InvalidArgument);
+    assert_eq!(ambiguous.reason, Some(Reason::Ambiguous));
     assert_eq!(find_node(&cluster.store, "n2").unwrap().id, id("n2"));
     // A hostname may be there twice; then only the identifier tells which is meant.
     let mut twin = cluster.store.node(&id("n2")).unwrap().clone();

@@ -165,6 +165,9 @@ fn update_config(config: &UpdateConfig) -> Result<(), ControlError> {
 
 /// Everything about a network that can be judged without other objects.
 pub(super) fn network_spec(spec: &NetworkSpec) -> Result<(), ControlError> {
+    if spec.ingress && spec.attachable {
+        return Err(invalid("ingress network cannot be attachable"));
+    }
     network_name(&spec.annotations.name)?;
     labels(&spec.annotations.labels)?;
     if spec.driver != "overlay" {

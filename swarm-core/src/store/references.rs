@@ -14,7 +14,7 @@ use alloc::format;
 use super::{Change, Draft, Object, ObjectId, Store, StoreError, Transaction};
 use crate::{
     allocator::subnets,
-    control::{Code, ControlError, LAST_MANAGER},
+    control::{Code, ControlError, only_member, second_ingress},
     id::{NetworkId, NodeId, ServiceId},
     model::{Network, Node, PortConfig, PublishMode, Role, Service, ServiceSpec},
 };
@@ -69,10 +69,7 @@ fn check_network(store: &Store, network: &Network) -> Result<(), ControlError> {
     if network.spec.ingress
         && let Some(present) = others().find(|other| other.spec.ingress)
     {
-        return Err(ControlError::new(
-            Code::AlreadyExists,
-            format!("ingress network ({}) is already present", present.id),
-        ));
+        return Err(second_ingress(present));
     }
     for subnet in subnets(network) {
         let clashes = |other: &&Network| subnets(other).any(|taken| taken.overlaps(subnet));
@@ -112,10 +109,7 @@ pub(super) fn check_managers(store: &Store, transaction: &Transaction) -> Result
     if stays.any(is_member) {
         return Ok(());
     }
-    Err(StoreError::Overtaken(ControlError::new(
-        Code::FailedPrecondition,
-        LAST_MANAGER,
-    )))
+    Err(StoreError::Overtaken(only_member(store)))
 }
 
 /// A service that is made or gets another specification finds its networks and its ports.
@@ -370,7 +364,8 @@ mod tests {
             let (store, now) = (&cluster.store, cluster.now);
             control::update_node(store, &node.id, version, spec, &BTreeSet::new(), now).unwrap()
         });
-        assert_eq!(second(&mut cluster, one, other), control::LAST_MANAGER);
+        let text = "attempting to demote the last manager of the swarm";
+        assert_eq!(second(&mut cluster, one, other), text);
     }
 
     #[test]

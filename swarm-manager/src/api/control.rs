@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status};
 use super::{malformed, refuse};
 use crate::{
     ca::{given_root, root_change},
-    clock::SystemRandom,
+    clock::{SystemRandom, now},
     daemon::{Manager, Running},
 };
 
@@ -121,7 +121,7 @@ impl Control for ControlApi {
             unlock_key: request.rotate_manager_unlock_key,
         };
         let version = Version(request.version);
-        let given = given_root(&request.signing_ca_cert, &request.signing_ca_key)
+        let given = given_root(&request.signing_ca_cert, &request.signing_ca_key, now())
             .map_err(|error| ControlError::new(Code::InvalidArgument, error.to_string()))
             .map_err(refuse)?;
         self.write(true, |store, now| {

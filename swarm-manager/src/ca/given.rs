@@ -2,13 +2,17 @@
 
 use rcgen::{KeyPair, PublicKeyData as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
-use swarm_core::ca::SigningRoot;
+use swarm_core::{
+    ca::{SigningRoot, ends_too_soon},
+    time::Timestamp,
+};
 use x509_parser::pem::parse_x509_pem;
 
 use super::pkcs8;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
+const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// A given root cannot be used. No text quotes the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +29,9 @@ pub(crate) enum GivenError {
     /// It does not hold now.
     #[error("the CA certificate does not hold at this time: it is valid from {from} to {to}")]
     Validity { from: String, to: String },
+    /// It would have to be rotated again before long (SwarmKit's text).
+    #[error("CA certificate expires too soon")]
+    TooSoon,
     /// The key is missing.
     #[error(
         "a CA certificate without its key would mean an external CA, which is not supported: give the key with --ca-key"
@@ -44,7 +51,11 @@ pub(crate) enum GivenError {
 }
 
 /// The root of these texts, in the one form we keep; `None` if neither is given.
-pub(crate) fn given_root(cert: &str, key: &str) -> Result<Option<SigningRoot>, GivenError> {
+pub(crate) fn given_root(
+    cert: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<SigningRoot>, GivenError> {
     match (cert.trim().is_empty(), key.trim().is_empty()) {
         (true, true) => return Ok(None),
         (true, false) => return Err(GivenError::NoCertificate),
@@ -53,7 +64,7 @@ pub(crate) fn given_root(cert: &str, key: &str) -> Result<Option<SigningRoot>, G
     }
     let cert_pem = one_certificate(cert)?;
     let key = parse_key(key).ok_or(GivenError::Key)?;
-    check(&cert_pem, &key)?;
+    check(&cert_pem, &key, now)?;
     Ok(Some(SigningRoot {
         cert_pem,
         key_pem: key.serialize_pem(),
@@ -85,7 +96,7 @@ fn parse_key(text: &str) -> Option<KeyPair> {
     KeyPair::try_from(&PrivatePkcs8KeyDer::from(der)).ok()
 }
 
-fn check(cert_pem: &str, key: &KeyPair) -> Result<(), GivenError> {
+fn check(cert_pem: &str, key: &KeyPair, now: Timestamp) -> Result<(), GivenError> {
     let (_, pem) = parse_x509_pem(cert_pem.as_bytes())
         .map_err(|error| GivenError::Unreadable(error.to_string()))?;
     let cert = pem
@@ -103,23 +114,41 @@ fn check(cert_pem: &str, key: &KeyPair) -> Result<(), GivenError> {
     if cert.public_key().raw != key.subject_public_key_info() {
         return Err(GivenError::Mismatch);
     }
+    let end = cert.validity().not_after.timestamp();
+    let end = u64::try_from(end).unwrap_or_default(); // whoever ended before 1970 was refused above
+    if ends_too_soon(Timestamp(end.saturating_mul(NANOS_PER_SEC)), now) {
+        return Err(GivenError::TooSoon);
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{super::new_root, *};
+    use crate::clock::now;
+
+    /// A root of its own that holds for this long.
+    fn root_for(life: Duration) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_after = time::OffsetDateTime::now_utc() + life;
+        let cert = params.self_signed(&key).unwrap();
+        (cert.pem(), key.serialize_pem())
+    }
 
     #[test]
     fn a_given_root_is_kept_in_one_form() {
         let root = new_root().unwrap();
         let around = format!("comment\n{}\r\n\n", root.cert_pem.replace('\n', "\r\n"));
-        let given = given_root(&around, &root.key_pem).unwrap().unwrap();
+        let given = given_root(&around, &root.key_pem, now()).unwrap().unwrap();
         assert_eq!(
             given.cert_pem.lines().collect::<Vec<_>>(),
             root.cert_pem.lines().collect::<Vec<_>>()
         );
-        assert_eq!(given_root("", " ").unwrap().map(drop), None);
+        assert_eq!(given_root("", " ", now()).unwrap().map(drop), None);
     }
 
     #[test]
@@ -131,6 +160,7 @@ mod tests {
             let cert = params.self_signed(&key).unwrap();
             (cert.pem(), key.serialize_pem())
         };
+        let ending = root_for(Duration::from_hours(364 * 24));
         let two = format!("{}{}", root.cert_pem, other.cert_pem);
         for (cert, key, error) in [
             (&*root.cert_pem, "", GivenError::NoKey),
@@ -140,8 +170,10 @@ mod tests {
             (&root.cert_pem, &other.key_pem, GivenError::Mismatch),
             (&root.cert_pem, "not a key", GivenError::Key),
             (&leaf.0, &leaf.1, GivenError::NotCa),
+            (&ending.0, &ending.1, GivenError::TooSoon),
+            (&ending.0, &other.key_pem, GivenError::Mismatch),
         ] {
-            let found = given_root(cert, key).map(drop);
+            let found = given_root(cert, key, now()).map(drop);
             assert_eq!(found, Err(error));
         }
     }
@@ -156,7 +188,7 @@ mod tests {
             "openssl genrsa -traditional 2048 2>/dev/null",
         ] {
             let script = format!(
-                "set -e; d=$(mktemp -d); {make} > $d/k; openssl req -x509 -new -key $d/k -subj /CN=mine -days 2 > $d/c; cat $d/k $d/c; rm -r $d"
+                "set -e; d=$(mktemp -d); {make} > $d/k; openssl req -x509 -new -key $d/k -subj /CN=mine -days 400 > $d/c; cat $d/k $d/c; rm -r $d"
             );
             let out = Command::new("sh").arg("-c").arg(script).output().unwrap();
             assert!(
@@ -165,7 +197,7 @@ mod tests {
                 String::from_utf8_lossy(&out.stderr)
             );
             let text = String::from_utf8(out.stdout).unwrap();
-            let given = given_root(&text, &text).unwrap().unwrap();
+            let given = given_root(&text, &text, now()).unwrap().unwrap();
             let present = new_root().unwrap();
             let present = swarm_core::model::RootCa {
                 cert_pem: present.cert_pem,

@@ -1,6 +1,7 @@
 //! What many tests begin with.
 
 use swarm_core::model::{ClusterSpec, ServiceSpec};
+use swarm_proto::client::SigningRoot;
 
 use super::Host;
 
@@ -25,4 +26,16 @@ pub(crate) async fn three_with(number: u8, spec: ClusterSpec) -> [Host; 3] {
         host.join_managers(&control, &first).await;
     }
     [first, second, third]
+}
+
+/// A root that an operator brings along.
+pub(crate) fn a_root(days: i64) -> SigningRoot {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+    SigningRoot {
+        cert_pem: params.self_signed(&key).unwrap().pem(),
+        key_pem: key.serialize_pem(),
+    }
 }

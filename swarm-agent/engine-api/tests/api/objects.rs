@@ -259,6 +259,18 @@ async fn tasks() {
     );
 }
 
+/// Its name is free, so that is not what it is refused for.
+#[tokio::test]
+async fn a_second_ingress_network_is_not_refused_for_its_name() {
+    let engine = Engine::start(World::manager()).await;
+    let second = json!({"Name": "mesh", "Driver": "overlay", "Ingress": true});
+    let second = engine.post("/networks/create", second).await;
+    let text = format!(
+        "rpc error: code = AlreadyExists desc = ingress network ({INGRESS}) is already present"
+    );
+    assert_eq!(second.refusal(), refused(409, &text));
+}
+
 #[tokio::test]
 async fn networks() {
     let engine = Engine::start(World::manager()).await;

@@ -11,7 +11,7 @@ use swarm_api::{
     swarm::{ClusterView, JoinTokens, SigningRoot},
 };
 use swarm_core::{
-    control::{Code, ControlError},
+    control::{Code, ControlError, Reason},
     id::{NetworkId, NodeId, ServiceId},
     lock::SecretKey,
     model::{
@@ -54,7 +54,8 @@ fn find<'a, T>(
                 "{kind} {reference} is ambiguous ({} matches found)",
                 several.len()
             ),
-        )),
+        )
+        .because(Reason::Ambiguous)),
     }
 }
 
@@ -317,6 +318,12 @@ impl ControlPlane for FakeControl {
                 Code::AlreadyExists,
                 format!("network with name {name} already exists"),
             ));
+        }
+        let mut present = state.networks.values();
+        if let Some(present) = present.find(|network| spec.ingress && network.spec.ingress) {
+            let text = format!("ingress network ({}) is already present", present.id);
+            let refusal = ControlError::new(Code::AlreadyExists, text);
+            return Err(refusal.because(Reason::IngressPresent));
         }
         let id = state.new_id();
         Ok(state.add_network(&id, spec))
