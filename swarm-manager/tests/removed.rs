@@ -12,7 +12,11 @@ use std::{
     },
 };
 
-use host::{Host, fixtures::three, until, within};
+use host::{
+    Host,
+    fixtures::{service, three},
+    until, within,
+};
 use swarm_core::{
     ca::RemovedNodes,
     control::{self, ControlError, Reason},
@@ -170,10 +174,11 @@ async fn a_removed_manager_is_not_heard_in_a_silence_nor_after_a_restart() {
     assert_eq!(speak(&removed, second.addr).await, Heard::No);
 }
 
-/// A manager that answers one question only.
+/// A manager that says who was removed, and has all entries if it is an accomplice.
 #[derive(Clone, Default)]
 struct Witness {
     removed: RemovedNodes,
+    accomplice: bool,
     asked: Arc<AtomicUsize>,
 }
 
@@ -217,7 +222,14 @@ impl Raft for Witness {
         &self,
         _request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
-        Err(Status::unavailable("not played"))
+        if !self.accomplice {
+            return Err(Status::unavailable("not played"));
+        }
+        let success = b"\x67Success".to_vec(); // in CBOR
+        Ok(Response::new(RaftMessage {
+            target: 0,
+            body: success,
+        }))
     }
 
     async fn vote(&self, _request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
@@ -312,4 +324,32 @@ async fn a_manager_that_was_away_asks_the_others_before_it_believes_one_of_them(
     let csr = tls::new_csr().unwrap();
     let refused = CaClient::new(channel).renew(&csr.csr_pem).await;
     assert_eq!(refused.unwrap_err().reason, Some(Reason::NoLeader));
+}
+
+/// A leader that heard no majority for long counts nobody's copies before it has asked who was removed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_away_asks_the_others_before_it_counts_their_copies() {
+    let [leader, living, removed] = three(78).await;
+    let (its, own) = (identity(&removed), identity(&living));
+    let (at, there) = (living.addr, removed.addr);
+    living.kill().await;
+    removed.kill().await;
+    until("the leader to have lost its majority", async || {
+        !leader.local().status().await.unwrap().leader
+    })
+    .await;
+    tokio::time::sleep(swarm_manager_replica::timing::AWAY_AFTER).await;
+    let witness = Witness::against(node_id(&its));
+    serve(witness.clone(), &own, at).await;
+    let accomplice = Witness {
+        accomplice: true,
+        ..Witness::default()
+    };
+    serve(accomplice, &its, there).await;
+    let (control, spec) = (leader.control(), service("web", 0));
+    let written = Box::pin(control.create_service(&spec));
+    let refused = within("a refusal", written).await;
+    assert_eq!(refused.unwrap_err().reason, Some(Reason::NoLeader));
+    assert!(witness.asked() > 0);
+    assert!(!leader.local().status().await.unwrap().leader);
 }
