@@ -12,14 +12,25 @@ use std::{
     },
 };
 
-use host::{Host, fixtures::three, until, within};
-use swarm_core::{ca::RemovedNodes, control::Reason, id::NodeId, model::Role};
+use host::{
+    Host,
+    fixtures::{service, three},
+    until, within,
+};
+use swarm_core::{
+    ca::RemovedNodes,
+    control::{self, ControlError, Reason},
+    id::NodeId,
+    model::Role,
+};
 use swarm_proto::{
     Wire as _,
     client::{CaClient, ControlClient},
+    status,
     tls::{self, Identity},
     wire::{
         self, RaftMessage,
+        ca_client::CaClient as Ca,
         raft_client::RaftClient,
         raft_server::{Raft, RaftServer},
     },
@@ -57,6 +68,23 @@ async fn removed_nodes(identity: &Arc<Identity>, at: SocketAddr) -> Result<Remov
     let mut client = RaftClient::new(channel);
     let asked = within("an answer", client.get_removed_nodes(wire::Empty {})).await;
     asked.map(|removed| RemovedNodes::from_wire(removed.into_inner()).unwrap())
+}
+
+/// Passes a call of another node on, which is refused.
+async fn renew_for(identity: &Arc<Identity>, whom: &NodeId, at: SocketAddr) -> ControlError {
+    let csr_pem = tls::new_csr().unwrap().csr_pem;
+    let mut request = Request::new(wire::RenewNodeCertificateRequest { csr_pem });
+    for (name, value) in [
+        ("swarm-forwarded", "1"),
+        ("swarm-forwarded-role", "manager"),
+        ("swarm-forwarded-node", whom.as_str()),
+    ] {
+        request.metadata_mut().insert(name, value.parse().unwrap());
+    }
+    let channel = tls::any_manager(at.to_string(), identity).unwrap();
+    let mut client = Ca::new(channel);
+    let asked = within("an answer", client.renew_node_certificate(request)).await;
+    status::from_status(&asked.unwrap_err())
 }
 
 /// Makes a node a worker, and waits until it is no member of Raft.
@@ -119,6 +147,9 @@ async fn a_removed_manager_is_not_heard_in_a_silence_nor_after_a_restart() {
             .await
             .unwrap_err();
         assert_eq!(refused.reason, Some(Reason::NotMember), "{refused}");
+        let refused = renew_for(&removed, &node_id(&own), host.addr).await;
+        assert_eq!(refused.code, control::Code::PermissionDenied, "{refused}");
+        assert_eq!(refused.reason, None, "it is not for the one it names");
     }
 
     // Who asks for a number is told whom not to listen to.
@@ -143,11 +174,27 @@ async fn a_removed_manager_is_not_heard_in_a_silence_nor_after_a_restart() {
     assert_eq!(speak(&removed, second.addr).await, Heard::No);
 }
 
-/// A manager that answers one question only.
-#[derive(Clone)]
+/// A manager that says who was removed, and has all entries if it is an accomplice.
+#[derive(Clone, Default)]
 struct Witness {
     removed: RemovedNodes,
+    accomplice: bool,
     asked: Arc<AtomicUsize>,
+}
+
+impl Witness {
+    /// Who says this of a node, for ever.
+    fn against(node: NodeId) -> Self {
+        let later = swarm_core::time::Timestamp(u64::MAX);
+        Self {
+            removed: [(node, later)].into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
 }
 
 #[tonic::async_trait]
@@ -175,7 +222,14 @@ impl Raft for Witness {
         &self,
         _request: Request<RaftMessage>,
     ) -> Result<Response<RaftMessage>, Status> {
-        Err(Status::unavailable("not played"))
+        if !self.accomplice {
+            return Err(Status::unavailable("not played"));
+        }
+        let success = b"\x67Success".to_vec(); // in CBOR
+        Ok(Response::new(RaftMessage {
+            target: 0,
+            body: success,
+        }))
     }
 
     async fn vote(&self, _request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
@@ -236,15 +290,11 @@ async fn a_manager_that_was_away_asks_the_others_before_it_believes_one_of_them(
     assert_eq!(speak(&its, away.addr).await, Heard::Yes);
     let away = away.killed().await;
 
-    let later = swarm_core::time::Timestamp(u64::MAX);
-    let witness = Witness {
-        removed: [(node_id(&its), later)].into_iter().collect(),
-        asked: Arc::default(),
-    };
+    let witness = Witness::against(node_id(&its));
     serve(witness.clone(), &own, at).await;
     let away = away.restart().await;
     assert_eq!(speak(&its, away.addr).await, Heard::No);
-    assert!(witness.asked.load(Ordering::SeqCst) > 0);
+    assert!(witness.asked() > 0);
     let removed = removed.restart().await;
     let refused = within("a refusal", away.control().nodes())
         .await
@@ -259,7 +309,47 @@ async fn a_manager_that_was_away_asks_the_others_before_it_believes_one_of_them(
         assert!(!manager.local().status().await.unwrap().leader);
     }
 
-    // It stays so when nobody can be asked any more: it was noted on disk.
+    // It stays so when nobody can be asked any more: it was noted on disk. But it was only told: it tells nobody, and has no agent throw
+    // away what it has. Nor does it believe what the removed one says of others.
+    let (there, _) = (removed.addr, removed.kill().await);
+    let liar = Witness::against(node_id(&own));
+    serve(liar.clone(), &its, there).await;
     let away = away.killed().await.restart().await;
     assert_eq!(speak(&its, away.addr).await, Heard::No);
+    assert_eq!(speak(&own, away.addr).await, Heard::Yes);
+    assert_eq!(liar.asked(), 0);
+    let told = removed_nodes(&own, away.addr).await.unwrap();
+    assert!(!told.contains(&node_id(&its)), "{told:?}");
+    let channel = tls::any_manager(away.addr.to_string(), &its).unwrap();
+    let csr = tls::new_csr().unwrap();
+    let refused = CaClient::new(channel).renew(&csr.csr_pem).await;
+    assert_eq!(refused.unwrap_err().reason, Some(Reason::NoLeader));
+}
+
+/// A leader that heard no majority for long counts nobody's copies before it has asked who was removed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_away_asks_the_others_before_it_counts_their_copies() {
+    let [leader, living, removed] = three(78).await;
+    let (its, own) = (identity(&removed), identity(&living));
+    let (at, there) = (living.addr, removed.addr);
+    living.kill().await;
+    removed.kill().await;
+    until("the leader to have lost its majority", async || {
+        !leader.local().status().await.unwrap().leader
+    })
+    .await;
+    tokio::time::sleep(swarm_manager_replica::timing::AWAY_AFTER).await;
+    let witness = Witness::against(node_id(&its));
+    serve(witness.clone(), &own, at).await;
+    let accomplice = Witness {
+        accomplice: true,
+        ..Witness::default()
+    };
+    serve(accomplice, &its, there).await;
+    let (control, spec) = (leader.control(), service("web", 0));
+    let written = Box::pin(control.create_service(&spec));
+    let refused = within("a refusal", written).await;
+    assert_eq!(refused.unwrap_err().reason, Some(Reason::NoLeader));
+    assert!(witness.asked() > 0);
+    assert!(!leader.local().status().await.unwrap().leader);
 }

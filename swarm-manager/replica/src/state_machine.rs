@@ -98,8 +98,8 @@ impl<S: Snapshots> StateMachine<S> {
         });
         if let Some(now) = removes
             && reply.is_ok()
+            && self.shared.removal_is_news(now)
         {
-            self.shared.forget_removed(now);
             let shared = self.shared.clone();
             let noted = self.snapshots.note_removed(move || shared.removed_nodes());
             noted.await?;

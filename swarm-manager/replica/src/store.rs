@@ -10,17 +10,21 @@ use tokio::sync::watch;
 pub struct SharedStore {
     store: Arc<RwLock<Store>>,
     applied: Arc<watch::Sender<u64>>,
-    /// Removals that this manager knows of although its store may not: from its join, from the others, from before its restart.
-    heard_of: Arc<RwLock<RemovedNodes>>,
+    /// Removals that this manager knows of by itself although its store may not, as they are on disk: applied before its restart, or told
+    /// when it joined.
+    noted: Arc<RwLock<RemovedNodes>>,
+    /// Removals that others told of after it was away. One of them may be removed itself, and say so of whomever it likes.
+    told: Arc<RwLock<RemovedNodes>>,
 }
 
 impl SharedStore {
-    pub(crate) fn new(store: Store, heard_of: RemovedNodes) -> Self {
+    pub(crate) fn new(store: Store, noted: RemovedNodes) -> Self {
         let index = store.index();
         Self {
             store: Arc::new(RwLock::new(store)),
             applied: Arc::new(watch::Sender::new(index)),
-            heard_of: Arc::new(RwLock::new(heard_of)),
+            noted: Arc::new(RwLock::new(noted)),
+            told: Arc::default(),
         }
     }
 
@@ -30,19 +34,25 @@ impl SharedStore {
         self.store.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this manager knows that a node was removed. Once it does, it does so for good: the applied state may fall back to
-    /// the last snapshot with a restart, this does not.
-    pub fn was_removed(&self, node: &NodeId) -> bool {
-        let heard_of = self.heard_of.read().unwrap_or_else(PoisonError::into_inner);
+    /// Whether this manager knows by itself that a node was removed. Once it does, it does so for good: the applied state may fall back
+    /// to the last snapshot with a restart, this does not.
+    pub fn knows_removed(&self, node: &NodeId) -> bool {
+        let noted = self.noted.read().unwrap_or_else(PoisonError::into_inner);
         let store = self.read();
         let applied = store.cluster().map(|cluster| &cluster.removed);
-        heard_of.contains(node) || applied.is_some_and(|removed| removed.contains(node))
+        noted.contains(node) || applied.is_some_and(|removed| removed.contains(node))
     }
 
-    /// The removed nodes that this manager knows of.
+    /// Whether a node is not to be listened to: this manager knows that it was removed, or was told so.
+    pub fn was_removed(&self, node: &NodeId) -> bool {
+        let told = || self.told.read().unwrap_or_else(PoisonError::into_inner);
+        self.knows_removed(node) || told().contains(node)
+    }
+
+    /// The removed nodes that this manager knows of by itself. Only these are told to others.
     pub fn removed_nodes(&self) -> RemovedNodes {
         let mut all = self
-            .heard_of
+            .noted
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -52,22 +62,32 @@ impl SharedStore {
         all
     }
 
-    /// Takes over which nodes were removed, as somebody says who is to be believed; gives whether anything is new.
-    pub fn hear_of_removed(&self, removed: &RemovedNodes) -> bool {
-        let mut heard_of = self
-            .heard_of
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        heard_of.learn(removed)
+    /// The removed nodes that others told of.
+    pub fn told_removed(&self) -> RemovedNodes {
+        self.told
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Forgets what need not be known any more, by the time of what is applied.
-    pub(crate) fn forget_removed(&self, now: Timestamp) {
-        let mut heard_of = self
-            .heard_of
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        heard_of.forget_ended(now);
+    /// Takes over which nodes were removed, as others say; gives whether anything is new.
+    pub fn hear_of_removed(&self, removed: &RemovedNodes) -> bool {
+        let mut told = self.told.write().unwrap_or_else(PoisonError::into_inner);
+        told.learn(removed)
+    }
+
+    /// After a removal at `now` was applied: forgets what need not be known any more, and gives whether the rest is to be noted on disk.
+    /// It is there already when the log is replayed.
+    pub(crate) fn removal_is_news(&self, now: Timestamp) -> bool {
+        let mut told = self.told.write().unwrap_or_else(PoisonError::into_inner);
+        told.forget_ended(now);
+        drop(told);
+        let mut noted = self.noted.write().unwrap_or_else(PoisonError::into_inner);
+        noted.forget_ended(now);
+        let store = self.read();
+        store
+            .cluster()
+            .is_some_and(|cluster| noted.learn(&cluster.removed))
     }
 
     /// Notified with the index of every applied change.

@@ -249,8 +249,9 @@ async fn await_lead(running: &Running, term: u64, patience: Duration) -> Result<
     }
 }
 
-/// A node that is known to be removed is refused before the leader is asked, also one that speaks for another. What anybody may
-/// call is left to it: it could come without its certificate.
+/// A node of which this manager itself knows that it was removed is refused before the leader is asked, also one that speaks for another: a
+/// refusal has a node's agent throw its manager's state away, so what others say is not enough. What anybody may call is left to the
+/// leader: it could come without its certificate.
 fn check_removed(store: &SharedStore, caller: &Caller, route: Route) -> Result<(), ControlError> {
     if route.method.is_some_and(|method| may_call(None, method)) {
         return Ok(());
@@ -259,9 +260,12 @@ fn check_removed(store: &SharedStore, caller: &Caller, route: Route) -> Result<(
         Who::Node { id, .. } => Some(id),
         Who::Local | Who::Anonymous => None,
     };
-    let mut who = [caller.via.as_ref(), own].into_iter().flatten();
-    match who.find(|id| store.was_removed(id)) {
-        Some(id) => Err(disowned(id, Disowned::NoMember)),
+    if let Some(id) = own.filter(|id| store.knows_removed(id)) {
+        return Err(disowned(id, Disowned::NoMember));
+    }
+    // The caller is told that nobody may speak for it, not that it was removed itself.
+    match caller.via.as_ref().filter(|via| store.knows_removed(via)) {
+        Some(via) => Err(disowned(via, Disowned::Demoted)),
         None => Ok(()),
     }
 }

@@ -32,6 +32,7 @@ pub(crate) mod key {
     pub(crate) const PURGED: &str = "purged";
     pub(crate) const SNAPSHOTS: &str = "snapshots";
     pub(crate) const REMOVED: &str = "removed";
+    pub(crate) const TOLD: &str = "told";
 }
 
 /// Which member of Raft this manager is. Written once, by init or join, before Raft starts.
@@ -244,19 +245,33 @@ impl StateDb {
         Ok(changed)
     }
 
-    /// The removed nodes that were noted last.
+    /// The removed nodes that were noted last: those that this manager knows of by itself.
     pub(crate) fn removed(&self) -> io::Result<RemovedNodes> {
         Ok(self.meta(key::REMOVED)?.unwrap_or_default())
+    }
+
+    /// The removed nodes that others told of.
+    pub(crate) fn told_removed(&self) -> io::Result<RemovedNodes> {
+        Ok(self.meta(key::TOLD)?.unwrap_or_default())
     }
 
     /// Notes the removed nodes as `current` gives them when it is this write's turn, synced: what only grows is never replaced by
     /// what it was before.
     pub(crate) fn note_removed(&self, current: impl FnOnce() -> RemovedNodes) -> io::Result<()> {
+        self.note(key::REMOVED, current)
+    }
+
+    /// Notes what others told likewise.
+    pub(crate) fn note_told(&self, current: impl FnOnce() -> RemovedNodes) -> io::Result<()> {
+        self.note(key::TOLD, current)
+    }
+
+    fn note(&self, name: &str, current: impl FnOnce() -> RemovedNodes) -> io::Result<()> {
         let _alone = self
             .noting_removed
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        self.put_meta(key::REMOVED, &current())
+        self.put_meta(name, &current())
     }
 
     /// What seals the values.
@@ -323,7 +338,9 @@ impl StateDb {
                 meta.insert(name, sealed.as_slice())
                     .map_err(io::Error::other)?;
             }
-            meta.remove(key::REMOVED).map_err(io::Error::other)?;
+            for name in [key::REMOVED, key::TOLD] {
+                meta.remove(name).map_err(io::Error::other)?;
+            }
             let mut log = txn.open_table(LOG).map_err(io::Error::other)?;
             log.retain(|_, _| false).map_err(io::Error::other)?;
         }

@@ -73,12 +73,12 @@ impl News {
 
     async fn note(&self) -> io::Result<()> {
         let (db, store) = (self.db.clone(), self.asker.node.store().clone());
-        blocking(move || db.note_removed(|| store.removed_nodes())).await
+        blocking(move || db.note_told(|| store.told_removed())).await
     }
 }
 
 impl Asker {
-    /// Gives whether anything that was said is new. Who does not answer in time is not waited for: either of two managers that are left
+    /// Gives whether anything that was said is new. A removed manager is not asked: it would say so of the others. Who does not answer in time is not waited for: either of two managers that are left
     /// of three may be all that the other has.
     async fn ask_all(&self) -> bool {
         let _one_at_a_time = self.one_at_a_time.lock().await;
@@ -87,7 +87,7 @@ impl Asker {
         }
         let this = self.node.raft_id();
         let members = self.node.members().into_iter();
-        let others = members.filter(|(id, _)| *id != this);
+        let others = members.filter(|(id, member)| *id != this && !self.was_removed(member));
         let answers = join_all(others.map(|(_, member)| self.ask(member))).await;
         let mut removed = RemovedNodes::default();
         for (member, answer) in answers {
@@ -101,6 +101,11 @@ impl Asker {
             }
         }
         self.node.take_news(&removed)
+    }
+
+    fn was_removed(&self, member: &Member) -> bool {
+        let node = member.node_id.parse();
+        node.is_ok_and(|node| self.node.store().was_removed(&node))
     }
 
     async fn ask(&self, member: Member) -> (Member, Result<RemovedNodes, ControlError>) {

@@ -77,6 +77,7 @@ impl RaftNode {
     ) -> Result<Self, StartError> {
         let machine = StateMachine::open(db.clone())?;
         let store = machine.shared();
+        store.hear_of_removed(&db.told_removed()?);
         let transport = Transport::new(Arc::clone(&identity), store.clone());
         let raft = openraft::Raft::new(
             this.raft_id,

@@ -134,8 +134,10 @@ fn look(db: &StateDb, file: &Path, found: &mut Survey) -> io::Result<()> {
         Ok(purged) => found.purged = purged,
         Err(error) => problem(error.to_string(), &rebuild),
     }
-    if let Err(error) = db.removed() {
-        problem(error.to_string(), &rebuild);
+    for removed in [db.removed(), db.told_removed()] {
+        if let Err(error) = removed {
+            problem(error.to_string(), &rebuild);
+        }
     }
     match db.snapshots() {
         Ok(all) => look_at_snapshots(db, all, found),

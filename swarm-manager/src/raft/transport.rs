@@ -191,7 +191,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Before a vote: one that a removed manager gives must not count.
+    /// Before a vote is asked for, and before any answer counts: a removed manager's must not. A leader that was frozen or cut off for long
+    /// may have missed a removal too.
     async fn catch_up(&self) {
         if let Some(news) = self.all.news.get().and_then(Weak::upgrade) {
             news.catch_up().await;
@@ -219,8 +220,10 @@ impl Connection {
             };
             let reply = send(way.client()?, Request::new(message)).await;
             way.answered();
+            let reply = reply.map_err(io::Error::other)?;
+            self.catch_up().await;
             self.check_wanted()?; // it may have become known while we waited
-            decode::<A>(&reply.map_err(io::Error::other)?.into_inner().body)
+            decode::<A>(&reply.into_inner().body)
         };
         match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(reply)) => Ok(reply),
@@ -327,6 +330,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             let (chunks, moved) = stream_snapshot(self.target, &vote, &snapshot)?;
             let reply = moving(moved, client.install_snapshot(chunks)).await?;
             self.peer.long.answered();
+            self.catch_up().await;
+            self.check_wanted()?;
             decode::<SnapshotResponse<TypeConfig>>(&reply.into_inner().body)
         };
         tokio::select! {
