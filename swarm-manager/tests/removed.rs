@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use host::{
@@ -338,7 +339,11 @@ async fn a_leader_that_was_away_asks_the_others_before_it_counts_their_copies() 
         !leader.local().status().await.unwrap().leader
     })
     .await;
-    tokio::time::sleep(swarm_manager_replica::timing::AWAY_AFTER).await;
+    let since = Instant::now();
+    until("it to have been away", async || {
+        since.elapsed() > swarm_manager_replica::timing::AWAY_AFTER
+    })
+    .await;
     let witness = Witness::against(node_id(&its));
     serve(witness.clone(), &own, at).await;
     let accomplice = Witness {
