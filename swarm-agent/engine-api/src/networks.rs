@@ -21,17 +21,31 @@ use crate::{
     request::{Answer, Query, created, done, json_request, ok},
 };
 
-/// Networks of the cluster; on nodes that cannot answer for it, those that reach them.
+/// Networks of the cluster; on a worker, those that reach it.
 async fn swarm_networks(api: &Api) -> Result<Vec<Network>, ApiError> {
     match gate::check_manager(&api.host.membership().await) {
-        Err(_) => Ok(api.host.assigned_networks().await?),
+        Err(refusal) => assigned(api, &refusal).await,
         Ok(()) => Ok(api.control.networks().await?),
     }
 }
 
+/// The networks that reach this worker. Not those of a manager that is not ready: a part would be taken for the whole.
+async fn assigned(api: &Api, refusal: &NotManager) -> Result<Vec<Network>, ApiError> {
+    match refusal {
+        NotManager::Worker => Ok(api.host.assigned_networks().await?),
+        NotManager::NoSwarm | NotManager::NotReady | NotManager::Locked | NotManager::Expired => {
+            Ok(Vec::new())
+        }
+    }
+}
+
 /// A network of the cluster by identifier, name, or identifier prefix, on a node that cannot ask the cluster.
-async fn find_assigned(api: &Api, reference: &str) -> Result<Option<Network>, ApiError> {
-    let mut networks = api.host.assigned_networks().await?;
+async fn find_assigned(
+    api: &Api,
+    refusal: &NotManager,
+    reference: &str,
+) -> Result<Option<Network>, ApiError> {
+    let mut networks = assigned(api, refusal).await?;
     let named = |network: &Network| {
         network.id.as_str() == reference || network.spec.annotations.name == reference
     };
@@ -98,16 +112,19 @@ pub(crate) async fn inspect(
     let scope = query.get("scope").map_or("", String::as_str);
     let verbose = flag(&query, "verbose");
     let containers = api.host.containers().await?;
-    if scope != "local" && gate::check_manager(&api.host.membership().await).is_ok() {
-        match api.control.network(&id).await {
-            Ok(network) => return inspect_swarm(&api, &network, &containers, verbose).await,
-            Err(error) if error.code == Code::NotFound => {}
-            Err(error) => return Err(error.into()),
+    if scope != "local" {
+        match gate::check_manager(&api.host.membership().await) {
+            Ok(()) => match api.control.network(&id).await {
+                Ok(network) => return inspect_swarm(&api, &network, &containers, verbose).await,
+                Err(error) if error.code == Code::NotFound => {}
+                Err(error) => return Err(error.into()),
+            },
+            Err(refusal) => {
+                if let Some(network) = find_assigned(&api, &refusal, &id).await? {
+                    return ok(&NetworkResource::from_core(&network, &containers));
+                }
+            }
         }
-    } else if scope != "local"
-        && let Some(network) = find_assigned(&api, &id).await?
-    {
-        return ok(&NetworkResource::from_core(&network, &containers));
     }
     if scope == "swarm" {
         return Err(Refusal::NoSuchNetwork { reference: id }.into());
@@ -184,7 +201,9 @@ pub(crate) async fn remove(State(api): State<Api>, Path(id): Path<String>) -> An
             Err(error) if error.code == Code::NotFound => {}
             Err(error) => return Err(error.into()),
         },
-        Err(refusal) if find_assigned(&api, &id).await?.is_some() => return Err(refusal.into()),
+        Err(refusal) if find_assigned(&api, &refusal, &id).await?.is_some() => {
+            return Err(refusal.into());
+        }
         Err(_) => {}
     }
     let local = api.host.local_networks().await?;

@@ -87,6 +87,11 @@ async fn a_worker_shows_networks_that_reach_it() {
             refused(503, WORKER_TEXT)
         );
     }
+    // A manager that is not ready shows none rather than a part.
+    engine.world.lock().membership.manager = true;
+    let listed = engine.get("/networks").await.json();
+    assert_ne!(listed[0]["Name"], "ingress");
+    assert_eq!(engine.get("/networks/ingress").await.status, 404);
 }
 
 #[tokio::test]
