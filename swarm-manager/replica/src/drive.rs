@@ -223,6 +223,7 @@ impl<P: Platform> Drive<P> {
     }
 
     async fn fix_member(&self, fix: &MemberFix) -> Result<(), ControlError> {
+        tracing::info!(?fix, "members of Raft and nodes do not agree");
         match fix {
             // The next leader finishes it.
             MemberFix::HandOver => match self.raft.hand_over().await {

@@ -148,7 +148,8 @@ struct Sent {
     generation: u64,
     assignments: Assignments,
     managers: Vec<ManagerInfo>,
-    wishes: Option<(Role, Availability)>,
+    /// The last is its number as a member of Raft.
+    wishes: Option<(Role, Availability, Option<u64>)>,
     heartbeat: Duration,
     trust: Option<Trust>,
 }
@@ -240,7 +241,9 @@ impl Session {
                 let removed = ControlError::new(Code::PermissionDenied, text);
                 return Err(Over::Us(removed.because(Reason::NotMember)));
             };
-            let wishes = (node.role_now(), node.spec.availability);
+            // A member that is none any more is told so, also where a demotion was taken back: its agent has to have it join again.
+            let member = node.manager.as_ref().map(|manager| manager.raft_id);
+            let wishes = (node.role_now(), node.spec.availability, member);
             let assignments = dispatch::assignments_for(&store, &self.node);
             let trust = store.cluster().map(|cluster| Trust {
                 ca_pem: trust_bundle(&cluster.root_ca),
