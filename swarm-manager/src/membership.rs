@@ -87,15 +87,7 @@ impl Manager {
         let raft = self
             .start_raft(this, &identity, &RemovedNodes::default())
             .await?;
-        raft.initialize().await?;
-        if raft.await_leader(FIRST_ELECTION).await == Leadership::Nobody {
-            raft.stop().await;
-            return Err(ControlError::new(
-                Code::DeadlineExceeded,
-                "the new cluster did not elect its only member in time",
-            ));
-        }
-        if let Err(error) = raft.propose(first).await {
+        if let Err(error) = begin(&raft, first).await {
             raft.stop().await;
             return Err(error);
         }
@@ -313,6 +305,19 @@ async fn announce(running: &Running, this: &ThisMember) -> Result<(), ControlErr
         }
     }
     Err(failure)
+}
+
+/// Writes a new cluster's first objects once its only member leads.
+async fn begin(raft: &RaftNode, first: Transaction) -> Result<(), ControlError> {
+    raft.initialize().await?;
+    if raft.await_leader(FIRST_ELECTION).await == Leadership::Nobody {
+        return Err(ControlError::new(
+            Code::DeadlineExceeded,
+            "the new cluster did not elect its only member in time",
+        ));
+    }
+    raft.propose(first).await?;
+    Ok(())
 }
 
 /// The first objects of a cluster, with a new certificate authority.

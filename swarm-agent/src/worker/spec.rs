@@ -92,16 +92,30 @@ pub(crate) fn sandbox(
     local_address: Option<Ipv4Addr>,
     mtu: u32,
 ) -> TaskSandbox {
+    let mut attachments = attachments(task, networks, mtu);
+    if let Some(address) = local_address.filter(|_| attachments.is_empty()) {
+        let gateway = Some(LOCAL_GATEWAY);
+        attachments.push(interface(0, address, LOCAL_PREFIX_LEN, gateway, mtu));
+    }
+    let sysctls = task.spec.container.sysctls.iter();
+    TaskSandbox {
+        name: task.id.to_string(),
+        sysctls: sysctls
+            .filter(|(name, _)| name.starts_with("net."))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        attachments,
+    }
+}
+
+fn attachments(task: &Task, networks: &BTreeMap<NetworkId, Network>, mtu: u32) -> Vec<Attachment> {
     let network = |attached: &model::Attachment| networks.get(&attached.network);
+    let all = task.attachments.iter();
     // A network made with --internal leads nowhere else, so the default route goes over the first one that does.
-    let outward = task
-        .attachments
-        .iter()
+    let outward = all
+        .clone()
         .position(|attached| network(attached).is_some_and(|network| !network.spec.internal));
-    let mut attachments: Vec<_> = task
-        .attachments
-        .iter()
-        .enumerate()
+    all.enumerate()
         .map(|(index, attached)| {
             let allocation = network(attached).and_then(|network| network.allocation);
             let gateway = allocation.map(|allocation| allocation.gateway);
@@ -113,25 +127,7 @@ pub(crate) fn sandbox(
                 mtu,
             )
         })
-        .collect();
-    if let Some(address) = local_address.filter(|_| attachments.is_empty()) {
-        attachments.push(interface(
-            0,
-            address,
-            LOCAL_PREFIX_LEN,
-            Some(LOCAL_GATEWAY),
-            mtu,
-        ));
-    }
-    let sysctls = task.spec.container.sysctls.iter();
-    TaskSandbox {
-        name: task.id.to_string(),
-        sysctls: sysctls
-            .filter(|(name, _)| name.starts_with("net."))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-        attachments,
-    }
+        .collect()
 }
 
 fn interface(
