@@ -16,7 +16,10 @@ use swarm_core::{
     model::Role,
 };
 use swarm_proto::{client::CaClient, tls::new_csr};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -28,6 +31,9 @@ use crate::{
 
 /// How long `swarm join` waits before it goes on in the background (Docker's).
 const JOIN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long a node that has joined may take to be ready: it is one of the swarm by then, so a join does not fail for it.
+const SESSION_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause between attempts to reach the manager that is to be joined.
 const JOIN_RETRY: Duration = Duration::from_millis(500);
 
@@ -74,6 +80,15 @@ impl Attempt {
     }
 }
 
+/// As Docker's, a join returns when the swarm can use the node: before its first session nothing is placed there.
+async fn await_session(mut begun: watch::Receiver<bool>) {
+    match timeout(SESSION_DEADLINE, begun.wait_for(|begun| *begun)).await {
+        Ok(Ok(_begun)) => {}
+        Ok(Err(_ended)) => warn!("the node ended before its first session"),
+        Err(_elapsed) => warn!("the node has joined and has no session yet"),
+    }
+}
+
 impl Member {
     /// Joins a swarm; after [`JOIN_DEADLINE`] it goes on in the background.
     pub(crate) async fn join(self: &Arc<Self>, request: HostJoin) -> Result<(), HostError> {
@@ -102,7 +117,10 @@ impl Member {
         let mut phase = self.phase.lock().await;
         match joined {
             Ok(node) => {
+                let begun = node.begun.clone();
                 *phase = Phase::Active(Box::new(node));
+                drop(phase);
+                await_session(begun).await;
                 Ok(())
             }
             Err(error) => {

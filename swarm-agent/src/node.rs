@@ -95,6 +95,8 @@ pub(crate) struct Node {
     pub(crate) certificates: watch::Receiver<Option<Arc<Certificates>>>,
     /// Where managers are.
     pub(crate) managers: watch::Receiver<Vec<KnownManager>>,
+    /// Whether it has ever had a session: from the first one on the swarm knows what it is and that it is ready.
+    pub(crate) begun: watch::Receiver<bool>,
     supervisor: Option<Supervisor>,
     /// Seals the private key as the manager says; on managers.
     sealing: Option<AbortOnDropHandle<()>>,
@@ -156,6 +158,7 @@ impl Node {
         let remember = remember_managers(parts.state.clone(), managers.subscribe());
         tokio::spawn(until(stop.subscribe(), remember));
         let (opened, certificates) = watch::channel(None);
+        let (begins, begun) = watch::channel(false);
         let connection = Connection {
             key: Arc::clone(&parts.key),
             options: parts.options.clone(),
@@ -166,12 +169,14 @@ impl Node {
             managers,
             worker: worker.clone(),
             roles,
+            begins,
         };
         Self {
             state,
             role,
             certificates,
             managers: known_managers,
+            begun,
             supervisor: None,
             sealing: None,
             plane,
@@ -256,6 +261,7 @@ struct Connection {
     managers: watch::Sender<Vec<KnownManager>>,
     worker: mpsc::UnboundedSender<worker::Command>,
     roles: mpsc::UnboundedSender<WantedRole>,
+    begins: watch::Sender<bool>,
 }
 
 impl Connection {
@@ -305,6 +311,7 @@ impl Connection {
             managers: self.managers,
             worker: self.worker,
             roles: self.roles,
+            begun: self.begins,
         };
         session.run(stop).await;
     }
@@ -376,12 +383,14 @@ impl Node {
     ) -> Self {
         let (_, managers) = watch::channel(state.managers.clone());
         let (_, certificates) = watch::channel(certificates);
+        let (_, begun) = watch::channel(true);
         let (worker, _) = mpsc::unbounded_channel();
         Self {
             state,
             role,
             certificates,
             managers,
+            begun,
             supervisor: None,
             sealing: None,
             plane: DataPlane::scripted([]),

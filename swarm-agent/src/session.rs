@@ -78,6 +78,8 @@ pub(crate) struct Session {
     pub(crate) trust: watch::Sender<Option<Trust>>,
     /// Where a wish for another role goes.
     pub(crate) roles: mpsc::UnboundedSender<WantedRole>,
+    /// Becomes true with the first session.
+    pub(crate) begun: watch::Sender<bool>,
 }
 
 impl Session {
@@ -123,6 +125,7 @@ impl Session {
             Ok((welcome, sender, receiver)) => {
                 info!(%manager, session = welcome.session_id, "session opened");
                 self.prefer(manager);
+                self.begun.send_replace(true);
                 let error = self
                     .exchange(&sender, receiver, welcome.heartbeat_interval)
                     .await;

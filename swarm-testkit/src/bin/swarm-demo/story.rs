@@ -102,7 +102,7 @@ fn make_swarm(lab: &Lab) -> anyhow::Result<()> {
     for host in &lab.hosts()[1..] {
         typed(host, &["swarm", "join", "--token", token, &address])?;
     }
-    // A join returns a moment before the node's first session, and tasks are spread over nodes that are ready.
+    // Tasks are spread over nodes that are ready; a join does not wait for ever for its node to be.
     wait::until("every node to be ready", CONVERGED_AT_MOST, || {
         let listed = manager.swarm(&["node", "ls"])?;
         if listed.matches("Ready").count() != HOSTS {
